@@ -1,0 +1,1 @@
+"""Stores: durable rows, one partition an agent, and big bytes by name."""
