@@ -1,0 +1,245 @@
+"""Commands of the kernel: what operators and the system ask of one agent. A command is an event like any other, with a
+record and a receipt; it works whatever the agent's life cycle (P25), and only the kernel can make one (P2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aos.kernel import backlog, erasure, index, layout, schedules
+from aos.kernel.address import Address
+from aos.kernel.deadletter import DeadLetter
+from aos.kernel.errors import AgentTerminated, AosError, InvalidEvent, NoSuchAgent, Refused
+from aos.kernel.event import Event, encode_data
+from aos.kernel.execution import Failure
+from aos.kernel.head import Life
+from aos.kernel.item import Item
+from aos.kernel.journal import Journal, Result
+from aos.kernel.ledger import Entry
+from aos.kernel.message import Message
+from aos.kernel.ports import Verb
+from aos.kernel.receipt import Receipt, Status, Waits
+
+if TYPE_CHECKING:
+    from aos.kernel.cycle import Cycle
+    from aos.kernel.turn import Turn
+
+SUSPEND = "aos.suspend"
+RESUME = "aos.resume"
+TERMINATE = "aos.terminate"
+REDRIVE = "aos.dead_letter.redrive"
+DISCARD = "aos.dead_letter.discard"
+RESOLVE = "aos.dead_letter.resolve"
+ERASE = "aos.erase"
+
+TRANSITIONS: dict[str, tuple[frozenset[Life], Life, str, str]] = {
+    SUSPEND: (frozenset((Life.CREATED, Life.ACTIVE)), Life.SUSPENDED, "agent.suspended", "aos.suspended"),
+    RESUME: (frozenset((Life.SUSPENDED,)), Life.ACTIVE, "agent.resumed", "aos.resumed"),
+    TERMINATE: (
+        frozenset((Life.CREATED, Life.ACTIVE, Life.SUSPENDED)),
+        Life.TERMINATED,
+        "agent.terminated",
+        "aos.terminating",
+    ),
+}
+"""Command -> from where, to where, the ledger entry, the hook. Anything else is refused."""
+
+
+class Refusal(Exception):
+    """The command can't be carried out; nothing was written."""
+
+    def __init__(self, error: AosError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def drain(agent: Address, turn: Turn) -> Message:
+    """The event by which an agent goes on with its backlog."""
+    event = Event(id=f"drain:{turn.head.backlog[0]}:{turn.id}", source=agent.source, type=backlog.DRAIN)
+    return Message(to=agent, event=event, sent_at=turn.now)
+
+
+async def carry_out(cycle: Cycle, item: Item) -> None:
+    """Carry out one command in the cycle's turn; `Refusal` when it can't be."""
+    message = item.message
+    if message.actor.type == "agent" and message.actor.id != message.to.log:
+        raise Refusal(Refused(f"{message.event.type} may not be sent by another agent"))
+    entries, reply = await COMMANDS[message.event.type](cycle, item, message.event.data or {})
+    cycle.turn.commanded(item, entries, reply)
+
+
+async def _transition(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    known, target, kind, hook = TRANSITIONS[item.message.event.type]
+    life = cycle.turn.head.life
+    if life is target:
+        return [], {"life": life, "changed": False}
+    if life is Life.TERMINATED:
+        raise Refusal(AgentTerminated(f"{cycle.agent} has been terminated"))
+    if life not in known:
+        raise Refusal(
+            Refused(f"{cycle.agent} is {life}; {item.message.event.type} needs it to be {', '.join(sorted(known))}")
+        )
+    outcome = await cycle.run_hook(item, hook)
+    if isinstance(outcome, Failure):
+        raise Refusal(Refused(f"the hook {hook} failed: {outcome.reason}"))
+    if target is Life.TERMINATED:
+        cycle.turn.terminate(item.message.actor)
+        return [], {"life": target, "changed": True}
+    if target is Life.ACTIVE and not cycle.turn.head.state:
+        target = Life.CREATED
+    cycle.turn.head = replace(cycle.turn.head, life=target)
+    return [{"k": kind, "why": str(data.get("why", ""))[:500]}], {"life": target, "changed": True}
+
+
+async def _redrive(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    letter = await _letter(cycle, data)
+    if letter.operations:
+        names = ", ".join(f"{o['name']} ({o['op'][:12]}…)" for o in letter.operations)
+        raise Refusal(Refused(f"the outcome of {names} is unknown: resolve it first"))
+    return _send_again(cycle, item, letter, data)
+
+
+def _send_again(cycle: Cycle, item: Item, letter: DeadLetter, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    """As it was: the next attempt of the same event. Edited: a new event, and the old one is discarded (P17)."""
+    turn, old = cycle.turn, letter.message
+    if "data" in data:
+        event = replace(
+            old.event, id=f"{item.message.event.id}:{old.event.key[:16]}", body=encode_data(data["data"]), binary=False
+        )
+        again = replace(old, event=event, attempt=1, token=None, due=None, deferred=0, sent_at=cycle.now)
+        _close(cycle, letter, Status.DISCARDED, "redriven with other data")
+    else:
+        token = old.token if old.event.type.startswith("aos.call.") else None
+        again = replace(old, attempt=old.attempt + 1, token=token, due=None, deferred=0)
+        _close(cycle, letter, Status.OPEN, None)
+    turn.send(again)
+    entry: Entry = {
+        "k": "event.redriven",
+        "event": old.event.id,
+        "key": old.event.key,
+        "as": again.event.key,
+        "edited": "data" in data,
+    }
+    return [entry], {"key": again.event.key, "attempt": again.attempt}
+
+
+async def _discard(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    letter = await _letter(cycle, data)
+    if letter.journal:
+        _forget(cycle, await cycle.partitions.journal(cycle.agent, letter.message.event.key))
+    _close(cycle, letter, Status.DISCARDED, "discarded by an operator")
+    key = letter.message.event.key
+    return [{"k": "event.discarded", "event": letter.message.event.id, "key": key}], {"key": key}
+
+
+async def _resolve(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    """An operator says what became of an effect whose outcome is unknown (P10); with the last one the event goes on."""
+    letter = await _letter(cycle, data)
+    log = await cycle.partitions.journal(cycle.agent, letter.message.event.key)
+    operation = next((o for o in (log.open() if log else []) if o.id == data.get("op")), None)
+    if log is None or operation is None:
+        raise Refusal(InvalidEvent(f"no effect with an unknown outcome has the operation id {data.get('op')!r}"))
+    answer = data.get("answer")
+    if answer not in ("happened", "did_not_happen"):
+        raise Refusal(
+            InvalidEvent(f"answer is {answer!r}, expected 'happened' or 'did_not_happen'; or discard the dead letter")
+        )
+    happened = answer == "happened"
+    result = Result(
+        operation=operation,
+        ok=happened,
+        value=encode_data(data.get("result")),
+        by=item.message.actor.id,
+        error=None if happened else "an operator says it did not happen",
+    )
+    cycle.turn.write(Verb.PUT, layout.journal(letter.message.event.key, operation.n, result=True), result.encode())
+    entry: Entry = {"k": "effect.resolved", "op": operation.id, "name": operation.name, "answer": answer}
+    left = tuple(o for o in letter.operations if o["op"] != operation.id)
+    if left:
+        cycle.turn.write(
+            Verb.PUT, layout.dead_letter(letter.message.event.key), replace(letter, operations=left).encode()
+        )
+        return [entry], {"key": letter.message.event.key, "open": len(left)}
+    entries, reply = _send_again(cycle, item, replace(letter, operations=()), {})
+    return [entry, *entries], reply
+
+
+async def _arm(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    """Arm a schedule that is declared in code; a changed definition replaces the old firing."""
+    kind = cycle.kernel.registry.type(cycle.agent.type)
+    job = schedules.find(kind, data["name"])
+    head = cycle.turn.head
+    if job is None or head.life is Life.TERMINATED:
+        return [], {"armed": False}
+    timer = head.timers.get(schedules.timer_name(job.name))
+    if timer is not None and timer.token.startswith(schedules.generation(job)):
+        return [], {"armed": True, "due": timer.due}
+    return [], {"armed": True, "due": cycle.turn.arm_cron(job, None)}
+
+
+async def _erase(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    if cycle.turn.version is None:
+        raise Refusal(NoSuchAgent(f"there is no agent {cycle.agent}"))
+    first, last = data.get("first"), data.get("last")
+    if not isinstance(first, int) or not isinstance(last, int) or not 0 <= first <= last:
+        raise Refusal(InvalidEvent("erase needs first and last, two sequence numbers in order"))
+    return await erasure.erase(cycle, first, min(last, cycle.turn.head.seq - 1))
+
+
+async def _letter(cycle: Cycle, data: dict[str, Any]) -> DeadLetter:
+    key = data.get("key")
+    letter = await cycle.partitions.dead_letter(cycle.agent, key) if isinstance(key, str) else None
+    if letter is None:
+        raise Refusal(InvalidEvent(f"{cycle.agent} has no open dead letter {key!r}"))
+    return letter
+
+
+def _close(cycle: Cycle, letter: DeadLetter, status: Status, reason: str | None) -> None:
+    """The dead letter is dealt with: its row goes, its receipt says what follows."""
+    turn, message = cycle.turn, letter.message
+    key = message.event.key
+    attempt = message.attempt + 1 if status is Status.OPEN else message.attempt
+    receipt = Receipt(
+        attempt=attempt,
+        status=status,
+        request=message.event.request_hash,
+        turn=turn.id,
+        seq=turn.head.seq,
+        waits=Waits.RETRY if status is Status.OPEN else None,
+        reason=reason,
+        at=cycle.now,
+        journal=letter.journal,
+    )
+    turn.write(Verb.PUT, layout.receipt(key), receipt.encode())
+    turn.write(Verb.DELETE, layout.dead_letter(key))
+    turn.head = replace(turn.head, dead=max(0, turn.head.dead - 1))
+    turn.index += index.dead_letter_rows(cycle.agent, key, turn.head.seq, letter.about(), open=False)
+
+
+def _forget(cycle: Cycle, log: Journal | None) -> None:
+    for key in log.row_keys() if log else ():
+        cycle.turn.write(Verb.DELETE, key)
+
+
+Command = Callable[["Cycle", Item, "dict[str, Any]"], Awaitable[tuple["list[Entry]", Any]]]
+
+
+async def _nothing(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    """A drain: the turn that it brings does the work."""
+    return [], json.loads("null")
+
+
+COMMANDS: dict[str, Command] = {
+    SUSPEND: _transition,
+    RESUME: _transition,
+    TERMINATE: _transition,
+    REDRIVE: _redrive,
+    DISCARD: _discard,
+    RESOLVE: _resolve,
+    ERASE: _erase,
+    schedules.ARM: _arm,
+    backlog.DRAIN: _nothing,
+}

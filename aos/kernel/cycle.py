@@ -1,0 +1,560 @@
+"""One cycle of an agent: read, screen, run, commit, deliver. The rules of PROTOCOL meet here, in this order.
+
+A cycle may hold more than one commit: events before one that begins an effect are committed first (P12).
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aos.kernel import backlog, calls, commands, layout, outbox, schedules, screening
+from aos.kernel.address import Address
+from aos.kernel.draft import Draft
+from aos.kernel.effects import EffectRunner
+from aos.kernel.errors import (
+    AgentSuspended,
+    AgentTerminated,
+    IdReused,
+    InvalidInput,
+    NewerState,
+    ReservedName,
+    Unavailable,
+)
+from aos.kernel.execution import Done, Failure, Run, TurnAborted, execute
+from aos.kernel.gatekeeper import Gatekeeper
+from aos.kernel.head import Head, Life, Unfinished
+from aos.kernel.item import Ended, Item, Reply
+from aos.kernel.journal import Journal, Operation, Result
+from aos.kernel.limits import SECOND
+from aos.kernel.mailbox import Mailbox
+from aos.kernel.message import Message
+from aos.kernel.partition import Partitions
+from aos.kernel.ports import Answer, Batch, Committed, Duplicate, Row, Verb, Version, Write
+from aos.kernel.reading import TurnReader
+from aos.kernel.receipt import Receipt, Status, Waits
+from aos.kernel.registry import AgentType, Handler
+from aos.kernel.screening import Do, Screened
+from aos.kernel.turn import Sealed, Turn
+
+log = logging.getLogger("aos")
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from aos.kernel.dispatcher import Kernel
+
+
+class Cycle:
+    """Lives for one pass; the dispatcher makes the next one."""
+
+    def __init__(
+        self, kernel: Kernel, partitions: Partitions, keeper: Gatekeeper, agent: Address, box: Mailbox
+    ) -> None:
+        self.kernel = kernel
+        self.partitions = partitions
+        self.keeper = keeper
+        self.agent = agent
+        self.box = box
+        self.now = kernel.clock.now()
+        self.told: list[Reply] = []
+        """Final replies that were committed: for whoever waits in this process."""
+        self.buried: list[tuple[Message, str, str]] = []
+        self._model: BaseModel | None = None
+        self._items: list[Item] = []
+        self._alone = False
+
+    async def run(self, items: list[Item]) -> None:
+        """Take as many items to their end as fit one turn; the rest stay as they are, for the next cycle."""
+        loaded = await self.partitions.load(self.agent)
+        await self._deliver_earlier(loaded.outbox)
+        head = loaded.head or Head.new(self.agent, self.now)
+        self._items = items
+        self._begin(head, loaded.version)
+        if head.unfinished is not None and not await self._take_up(head.unfinished):
+            return
+        if backlog.drains(self.turn.head):
+            await self._drain()
+        for item in items:
+            if not (item.ended or self._in_turn(item)) and not await self._one(item):
+                break
+        await self.flush()
+
+    # -------------------------------------------------------------------------------------------- before the items
+
+    def _begin(self, head: Head, version: Version | None) -> None:
+        kernel = self.kernel
+        self.turn = Turn(
+            agent=self.agent,
+            head=head,
+            version=version,
+            now=self.now,
+            id=kernel.entropy.bytes(16).hex(),
+            host=kernel.host,
+            entropy=kernel.entropy.bytes,
+            limits=kernel.limits,
+            calendar=kernel.calendar,
+        )
+
+    async def _deliver_earlier(self, rows: Sequence[Row]) -> None:
+        """Outbox rows of turns that did not get to deliver them: first things first."""
+        for row in rows:
+            if row.key in self.box.delivered:
+                continue
+            messages, index = outbox.decode((await self.partitions.whole(row)).body)
+            await self.kernel.bus.send([message.parcel() for message in messages])
+            await self.kernel.store.index_put(index)
+            self.box.delivered.append(row.key)
+
+    async def _take_up(self, unfinished: Unfinished) -> bool:
+        """Finish the event whose journal is open, before anything else (P8). False: not now, not by these items."""
+        found = await self.partitions.journal(self.agent, unfinished.key)
+        assert found is not None, f"{self.agent}: the journal of {unfinished.key} is missing"
+        if unfinished.until > self.now or all(item.direct for item in self._items):
+            await self._wait_behind(unfinished)
+            return False
+        receipt = await self.partitions.receipt(self.agent, unfinished.key)
+        item = Item(message=found.message, unfinished=True, receipt=receipt, looked=True, guarded=True)
+        await self._one(item, found)
+        await self.flush()
+        return False
+
+    async def _wait_behind(self, unfinished: Unfinished) -> None:
+        """An event is being finished elsewhere: deliveries come again later, an ask goes onto the bus and waits there."""
+        due = max(unfinished.until, self.now + self.kernel.limits.defer)
+        for item in self._items:
+            message = item.message if item.direct else item.message.put_off(due)
+            await self.kernel.bus.send([message.parcel()])
+            item.end(Ended.PENDING if item.direct else Ended.DEFERRED, reason="another event is unfinished")
+
+    async def _drain(self) -> None:
+        """Run what has waited, in order, before anything new (P25)."""
+        first = self.turn.head.backlog[0]
+        for n, message in await self.partitions.backlog(self.agent, first):
+            receipt = Receipt(
+                attempt=message.attempt, status=Status.OPEN, request=message.event.request_hash, waits=Waits.BACKLOG
+            )
+            if not backlog.drains(self.turn.head) or not await self._one(
+                Item(message=message, backlog=n, receipt=receipt, looked=True, guarded=True)
+            ):
+                break
+
+    def _in_turn(self, item: Item) -> bool:
+        """The same event is in this turn already: it waits for the commit and is then a duplicate (P6)."""
+        key = item.message.event.key
+        return any(other.message.event.key == key for other, *_ in self.turn.ended)
+
+    # ------------------------------------------------------------------------------------------------ one delivery
+
+    async def _one(self, item: Item, found: Journal | None = None) -> bool:
+        """Take one delivery to its end, or as far as it goes now. False: the turn ends before it."""
+        if item.message.event.type in commands.COMMANDS:
+            return await self._command(item)
+        screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits)
+        if screened.do is Do.LOOK:
+            item.receipt, item.looked = await self.partitions.receipt(self.agent, item.message.event.key), True
+            screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits)
+        if screened.do in (Do.RUN, Do.ALONE):
+            return await self._try(item, found, alone=screened.do is Do.ALONE)
+        await self._without_running(item, screened)
+        return True
+
+    async def _without_running(self, item: Item, screened: Screened) -> None:
+        if screened.do is Do.DUPLICATE:
+            await self._duplicate(item)
+        elif screened.do is Do.STALE:
+            item.end(Ended.STALE, reason="its timer was cancelled, replaced or has fired")
+        elif item.direct and self._refused(item, screened):
+            return
+        elif screened.do is Do.REUSED:
+            other = screening.reused(item)
+            self.turn.dead(other, screened.reason, screened.error)
+            item.end(Ended.DEAD, reason=screened.reason)
+        elif screened.do is Do.EXPIRED:
+            self.turn.discarded(item, "event.expired", screened.reason)
+        elif screened.do is Do.SET_ASIDE:
+            self.turn.set_aside(item, screened.reason)
+        else:
+            self.turn.dead(item, screened.reason, screened.error)
+
+    def _refused(self, item: Item, screened: Screened) -> bool:
+        """An ask that can't be run is told so and leaves no trace."""
+        if screened.do is Do.REUSED:
+            item.error = IdReused(f"event {item.message.event.id!r}: {screened.error}")
+        elif screened.reason == "terminated":
+            item.error = AgentTerminated(f"{self.agent} has been terminated")
+        elif screened.reason == "suspended":
+            item.error = AgentSuspended(f"{self.agent} is suspended; send the event instead and it waits")
+        return item.error is not None
+
+    async def _duplicate(self, item: Item) -> None:
+        """Answer with what is recorded (P6)."""
+        receipt = item.receipt
+        assert receipt is not None
+        key = item.message.event.key
+        if receipt.status is Status.HANDLED:
+            value = await self.partitions.reply(self.agent, receipt) if item.direct else None
+            item.end(Ended.HANDLED, value=value, duplicate=True)
+        elif receipt.status is Status.OPEN:
+            item.end(
+                Ended.RETRY if receipt.waits is Waits.RETRY else Ended.PENDING, reason=receipt.reason, duplicate=True
+            )
+        else:
+            ended = Ended.DEAD if receipt.status is Status.DEAD else Ended.DISCARDED
+            item.end(ended, reason=receipt.reason, duplicate=True)
+        assert item.reply is not None and item.reply.key == key
+
+    async def _try(self, item: Item, found: Journal | None, *, alone: bool) -> bool:
+        """Find the handler and run it. False: the turn ends before this event."""
+        message = item.message
+        if found is None and item.receipt is not None and item.receipt.journal:
+            found = await self.partitions.journal(self.agent, message.event.key)
+        try:
+            kind, handler, wait_over = self._handler(item)
+        except ReservedName as error:
+            self.turn.dead(item, "forbidden_sender", str(error))
+            return True
+        except InvalidInput as error:
+            return await self._unknown(item, error)
+        if alone and not await self._start_alone(item):
+            return False
+        if wait_over is not None:
+            self._pass_through(item, kind)
+            return True
+        job = schedules.find(kind, message.event.type.removeprefix("aos.cron."))
+        if job is not None and schedules.missed(job, message.sent_at, self.now):
+            self.turn.discarded(item, "event.expired", "missed", kind)
+            return True
+        return await self._run(item, kind, handler, found)
+
+    def _handler(self, item: Item) -> tuple[AgentType, Handler | None, bool | None]:
+        """The type and its handler; the third is set for an answer that nobody has an `@after` for."""
+        kind = self.kernel.registry.type(self.agent.type)
+        message = item.message
+        if calls.is_answer(message):
+            wait = calls.waiting(self.turn.head, message)
+            handler = kind.afters.get(wait.type) if wait else None
+            return kind, handler, None if handler else True
+        handler = kind.handler(message.event.type)
+        sender = message.actor.id.split("/")[1] if message.actor.type == "agent" else None
+        if handler.senders and sender not in handler.senders:
+            raise ReservedName(f"{message.event.type!r} may be sent by {', '.join(handler.senders)} only")
+        return kind, handler, None
+
+    async def _unknown(self, item: Item, error: InvalidInput) -> bool:
+        """No such type here: said at once to an ask, deferred during a rolling deploy, then a dead letter."""
+        if item.direct:
+            item.error = error
+            return True
+        return await self._deploying(item, "unknown_type", str(error))
+
+    async def _deploying(self, item: Item, reason: str, error: str) -> bool:
+        age = self.now - item.message.sent_at
+        if item.unfinished and age <= self.kernel.limits.deploy_window:
+            await self._wait_behind(Unfinished(item.message.event.key, 0))
+            return False
+        if item.delivery is None or age > self.kernel.limits.deploy_window:
+            self.turn.dead(item, reason, error)
+            return True
+        pause = min(self.kernel.limits.defer * 2 ** min(item.message.deferred, 6), 60 * SECOND)
+        await self.kernel.bus.send([item.message.put_off(self.now + pause).parcel()])
+        item.end(Ended.DEFERRED, reason=reason)
+        return True
+
+    def _pass_through(self, item: Item, kind: AgentType) -> None:
+        """An answer without an `@after`: it is the answer to whoever asked this agent."""
+        wait = calls.waiting(self.turn.head, item.message)
+        assert wait is not None
+        self.turn.passed(item, kind, wait)
+
+    async def _start_alone(self, item: Item) -> bool:
+        """Write down that this event starts, before it runs: three starts without an end are enough (P18)."""
+        if not self.turn.empty or self.turn.ended:
+            return False
+        starts = item.receipt.starts + 1 if item.receipt else 1
+        base = item.receipt or Receipt(
+            attempt=item.message.attempt,
+            status=Status.OPEN,
+            request=item.message.event.request_hash,
+            waits=Waits.START,
+            at=self.now,
+        )
+        verb = Verb.PUT if item.receipt else Verb.INSERT
+        item.receipt = replace(base, starts=starts, turn=self.turn.id)
+        write = Write(verb, layout.receipt(item.message.event.key), item.receipt.encode())
+        await self.journal_rows([write], self.turn.head, Row(write.key, write.body))
+        self._alone = True
+        return True
+
+    # ------------------------------------------------------------------------------------------------- the handler
+
+    async def _run(self, item: Item, kind: AgentType, handler: Handler | None, found: Journal | None) -> bool:
+        run = self._prepare(item, kind, handler, found)
+        started = self.kernel.clock.monotonic()
+        try:
+            outcome = await execute(run, self.keeper)
+        except NewerState as error:
+            if item.direct:
+                item.error = error
+                return True
+            return await self._deploying(item, "newer_schema", str(error))
+        run.elapsed = max(0, round((self.kernel.clock.monotonic() - started) * 1000))
+        if not self.turn.fits(run, outcome):
+            return False
+        self._model = outcome.model if isinstance(outcome, Done) else None
+        self._take(item, run, outcome)
+        return not (self._alone or run.journal.written)
+
+    def _prepare(self, item: Item, kind: AgentType, handler: Handler | None, found: Journal | None) -> Run:
+        message, entropy = item.message, self.kernel.entropy
+        if found is not None:
+            found.message = message
+        log = found or Journal(message, self.now, int.from_bytes(entropy.bytes(8), "big"))
+        draft = Draft(message.event)
+        writer = _JournalWriter(self, item)
+        effects = EffectRunner(self.agent, kind.effects, log, writer, self.keeper, entropy.bytes, self.turn.id)
+        hook = kind.handlers.get("aos.initialized") if self.turn.head.life is Life.CREATED else None
+        run = Run(
+            agent=self.agent,
+            type=kind,
+            message=message,
+            handler=handler,
+            hooks=[hook] if hook else [],
+            head=self.turn.head,
+            journal=log,
+            effects=effects,
+            draft=draft,
+            model=self._model,
+            reader=TurnReader(self.agent, self.partitions, self.turn.writes, draft),
+            outcome=calls.outcome(message) if calls.is_answer(message) else None,
+        )
+        writer.run = run
+        return run
+
+    def _take(self, item: Item, run: Run, outcome: Done | Failure) -> None:
+        if isinstance(outcome, Done):
+            self.turn.handled(item, run, outcome)
+            return
+        handler = run.handler
+        self.turn.failed(item, outcome, run, handler.max_attempts if handler else 1, run.type.ordered)
+        if self.turn.ended[-1][1] is Ended.DEAD:
+            self.buried.append((item.message, outcome.reason, outcome.trace))
+
+    # -------------------------------------------------------------------------------------------------- commands
+
+    async def _command(self, item: Item) -> bool:
+        """A command of the kernel: alone in its turn, whatever the life cycle."""
+        if not self.turn.empty:
+            return False
+        if not item.looked:
+            item.receipt, item.looked = await self.partitions.receipt(self.agent, item.message.event.key), True
+        if item.receipt is not None and not item.receipt.fresh(item.message):
+            await self._duplicate(item)
+            return True
+        if item.message.event.type == backlog.DRAIN:
+            item.end(Ended.HANDLED)
+            return True
+        try:
+            await commands.carry_out(self, item)
+        except commands.Refusal as error:
+            if item.direct:
+                item.error = error.error
+            else:
+                self.turn.dead(item, "refused", str(error.error))
+        return False
+
+    async def run_hook(self, item: Item, name: str) -> Done | Failure | None:
+        """Run a life-cycle hook in the command's turn, if the type has one and is known here."""
+        kind = self.kernel.registry.types.get(self.agent.type)
+        hook = kind.handlers.get(name) if kind else None
+        if kind is None or hook is None:
+            return None
+        run = self._prepare(item, kind, hook, None)
+        outcome = await execute(run, self.keeper)
+        if isinstance(outcome, Done):
+            self.turn.hooked(run, outcome)
+        return outcome
+
+    # ------------------------------------------------------------------------------------------------- the commit
+
+    async def flush(self) -> None:
+        """Seal, commit, deliver. A turn in which nothing happened commits nothing."""
+        turn = self.turn
+        if turn.empty:
+            return
+        if backlog.drains(turn.head) and not any(item.message.event.type == backlog.DRAIN for item in self._items):
+            turn.send(commands.drain(self.agent, turn))
+        settler = self.kernel.settler
+        for key in self.box.delivered:
+            turn.write(Verb.DELETE, key)
+        sealed = turn.seal(with_outbox=settler is None)
+        if sealed.outbox is not None:
+            await self._guard()
+        answer = await self._store(sealed)
+        if isinstance(answer, Duplicate):
+            self._look_again(answer.keys)
+        if not isinstance(answer, Committed):
+            raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
+        self.box.delivered.clear()
+        turn.writes.clear()  # a reader of this turn now finds them in the store
+        self._end_items()
+        if sealed.outbox is not None:
+            await self._deliver(sealed, sealed.outbox)
+        if answer.version is None:
+            raise TurnAborted(counts=0)
+        self._begin(sealed.head, answer.version)
+
+    async def _store(self, sealed: Sealed) -> Answer:
+        settler = self.kernel.settler
+        seq = sealed.head.seq - 1
+        if settler is None:
+            return await self.partitions.commit(self.agent, sealed.batch, sealed.blobs, seq)
+        for name, data in sealed.blobs:
+            await self.kernel.blobs.put(name, data)
+        done = [item.delivery for item, *_ in self.turn.ended if item.delivery is not None]
+        parcels = [message.parcel() for message in sealed.messages]
+        answer = await settler.settle(self.agent, sealed.batch, parcels, sealed.index, done)
+        answer = await self.partitions.resolve(self.agent, sealed.batch, seq, answer)
+        if isinstance(answer, Committed):
+            for item, *_ in self.turn.ended:
+                item.settled = item.delivery is not None
+        return answer
+
+    def _end_items(self) -> None:
+        for item, ended, value, reason in self.turn.ended:
+            item.end(ended, value=value, reason=reason)
+            if item.reply is not None and item.reply.final:
+                self.told.append(item.reply)
+        for key, ended, value, reason in self.turn.answered:
+            self.told.append(Reply(ended, key, value, reason))
+
+    def _look_again(self, keys: Sequence[str]) -> None:
+        """Receipts were there already: whoever they belong to is looked up in the next cycle."""
+        for item, *_ in self.turn.ended:
+            if layout.receipt(item.message.event.key) in keys:
+                item.looked, item.receipt = False, None
+                item.suspect = True
+
+    async def _deliver(self, sealed: Sealed, row: str) -> None:
+        """Send what the turn wanted sent. What fails here lies in the outbox row and is sent by the next delivery (P22);
+        the deliveries in hand are that: they must come again."""
+        try:
+            await self.kernel.bus.send([message.parcel() for message in sealed.messages])
+            await self.kernel.store.index_put(sealed.index)
+            if self.box.waiting or any(not item.ended for item in self._items):
+                self.box.delivered.append(row)
+            else:
+                await self.partitions.forget(self.agent, [row], self.turn.id)
+        except Unavailable as error:
+            log.warning("%s: committed, but not delivered yet: %s", self.agent, error)
+            for item in self._items:
+                item.fault = error
+
+    async def _guard(self) -> None:
+        """Before a direct turn leaves work for after its commit, its own event goes onto the bus, to come back when the
+        turn must be over: an ordinary redelivery, that finishes what was left (P22)."""
+        if self._items and all(item.delivery is None and not item.guarded for item in self._items):
+            await self.guard(self._items[0])
+
+    async def guard(self, item: Item) -> None:
+        if item.guarded or item.delivery is not None:
+            return
+        await self.kernel.bus.send([replace(item.message, due=self.now + self.kernel.limits.turn).parcel()])
+        item.guarded = True
+
+    async def journal_rows(self, writes: list[Write], head: Head, own: Row) -> None:
+        """Write journal rows under the head's version; the commit expects the version that this gives (P12)."""
+        turn = self.turn
+        batch = Batch(turn.id, turn.version, head.encode(head.covered()), tuple(writes))
+        answer = await self.partitions.journal_write(self.agent, batch, own)
+        if isinstance(answer, Duplicate):
+            for item in self._items:
+                item.suspect = item.suspect or layout.receipt(item.message.event.key) in answer.keys
+        if not isinstance(answer, Committed) or answer.version is None:
+            raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
+        turn.version = answer.version
+        turn.head = head
+
+
+class _JournalWriter:
+    """Gets one event's journal rows into the store."""
+
+    def __init__(self, cycle: Cycle, item: Item) -> None:
+        self._cycle = cycle
+        self._item = item
+        self.run: Run | None = None
+
+    async def intent(self, journal: Journal, operation: Operation, *, again: bool) -> None:
+        await self._write(journal, operation, again=again)
+
+    async def result(self, journal: Journal, result: Result) -> None:
+        row = Row(layout.journal(journal.message.event.key, result.operation.n, result=True), result.encode())
+        if result.operation.idempotent:
+            await self._write(journal, result.operation, again=False, extra=row)
+            return
+        intent = Write(
+            Verb.EXPECT, layout.journal(journal.message.event.key, result.operation.n), result.operation.encode()
+        )
+        batch = Batch(result.operation.turn, None, None, (intent, Write(Verb.PUT, row.key, row.body)))
+        await self._checked(await self._cycle.partitions.journal_write(self._cycle.agent, batch, row))
+
+    async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
+        """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
+        cycle, key = self._cycle, journal.message.event.key
+        try:
+            if cycle.turn.ended:
+                await cycle.flush()
+            await cycle.guard(self._item)
+            writes, head = (
+                self._opening(journal)
+                if not journal.written or cycle.turn.head.unfinished is None
+                else ([], cycle.turn.head)
+            )
+            own = Row(layout.journal(key, operation.n), operation.encode())
+            writes.append(Write(Verb.PUT, own.key, own.body))
+            if again:
+                writes.append(Write(Verb.DELETE, layout.journal(key, operation.n, result=True)))
+            if extra is not None:
+                writes.append(Write(Verb.PUT, extra.key, extra.body))
+            await cycle.journal_rows(writes, head, own)
+        except BaseException as error:
+            assert self.run is not None
+            # A time-out in the middle of the write: read again what came of it.
+            self.run.aborted = TurnAborted(counts=1) if isinstance(error, CancelledError) else error
+            raise
+        journal.written = True
+        journal.keep(operation)
+
+    def _opening(self, journal: Journal) -> tuple[list[Write], Head]:
+        cycle, item, message = self._cycle, self._item, journal.message
+        until = 0 if item.delivery is not None or item.unfinished else cycle.now + cycle.kernel.limits.turn
+        receipt = Receipt(
+            attempt=message.attempt,
+            status=Status.OPEN,
+            request=message.event.request_hash,
+            waits=Waits.EFFECT,
+            turn=cycle.turn.id,
+            at=cycle.now,
+            journal=True,
+            starts=item.receipt.starts if item.receipt else 0,
+        )
+        verb = Verb.INSERT if item.receipt is None else Verb.PUT
+        writes = [
+            Write(verb, layout.receipt(message.event.key), receipt.encode()),
+            Write(Verb.PUT, layout.journal(message.event.key, 0), journal.opening()),
+        ]
+        item.receipt, item.looked = receipt, True
+        head = replace(cycle.turn.head, unfinished=Unfinished(message.event.key, until))
+        if item.backlog is not None:  # from here on the journal holds the event, not the backlog
+            writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))
+            head, item.backlog = replace(head, backlog=(item.backlog + 1, head.backlog[1])), None
+        return writes, head
+
+    async def _checked(self, answer: Answer) -> None:
+        if not isinstance(answer, Committed):
+            assert self.run is not None
+            self.run.aborted = TurnAborted(counts=1)
+            raise self.run.aborted

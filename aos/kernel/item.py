@@ -1,0 +1,79 @@
+"""One event in the dispatcher's hands: where it came from, what is known of it, what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from aos.kernel.message import Message
+from aos.kernel.ports import Delivery
+from aos.kernel.receipt import Receipt
+
+
+class Ended(StrEnum):
+    """What came of a delivery."""
+
+    HANDLED = "handled"
+    PENDING = "pending"
+    DEAD = "dead"
+    DISCARDED = "discarded"
+    RETRY = "retry"
+    BACKLOG = "backlog"
+    DEFERRED = "deferred"
+    STALE = "stale"
+
+
+class Reply(NamedTuple):
+    """The answer to a delivery or an ask. `value` is JSON text, byte-identical however often it is asked for."""
+
+    ended: Ended
+    key: str
+    value: bytes | None = None
+    reason: str | None = None
+    duplicate: bool = False
+
+    @property
+    def final(self) -> bool:
+        """There will be no other answer."""
+        return self.ended in (Ended.HANDLED, Ended.DEAD, Ended.DISCARDED)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Item:
+    """Mutable: the dispatcher fills in what it finds out."""
+
+    message: Message
+    delivery: Delivery | None = None
+    """The bus's handle, for what the bus delivered; None for an ask, a backlog row or an unfinished event."""
+    direct: bool = False
+    backlog: int | None = None
+    """Number of the backlog row it came from."""
+    unfinished: bool = False
+    receipt: Receipt | None = None
+    looked: bool = False
+    """Its receipt was read (and may be absent)."""
+    suspect: bool = False
+    """A commit found its receipt there already: look before running it."""
+    settled: bool = False
+    """Its delivery was completed in the commit's transaction."""
+    fault: Exception | None = None
+    """Committed, but what follows could not be delivered: the delivery must come again."""
+    guarded: bool = False
+    """Its copy is on the bus (P22)."""
+    reply: Reply | None = None
+    error: Exception | None = None
+    """For an ask: why it was refused without a trace."""
+
+    @property
+    def ended(self) -> bool:
+        return self.reply is not None or self.error is not None
+
+    @property
+    def count(self) -> int:
+        return self.delivery.count if self.delivery else 1
+
+    def end(
+        self, ended: Ended, *, value: bytes | None = None, reason: str | None = None, duplicate: bool = False
+    ) -> None:
+        self.reply = Reply(ended, self.message.event.key, value, reason, duplicate)
