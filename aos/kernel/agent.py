@@ -115,7 +115,7 @@ class Pending:
         self.call = call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome(Generic[T]):
     """What an `@after` handler is given: the answer to a call, or why there is none."""
 

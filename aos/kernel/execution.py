@@ -231,7 +231,7 @@ def _data(run: Run, handler: Handler) -> Any:
         value = handler.method.data.validate_python(outcome.value)
     except ValidationError as error:
         raise InvalidEvent(f"the answer to {handler.event!r} does not fit: {explain(error)}") from None
-    return CallOutcome[Any](call=outcome.call, ok=True, value=value)
+    return CallOutcome(call=outcome.call, ok=True, value=value)
 
 
 async def _invoke(method: Method, data: Any, context: Context[Any]) -> Any:

@@ -1,0 +1,1 @@
+"""Hosts: what keeps the dispatcher supplied with deliveries."""
