@@ -90,7 +90,7 @@ async def _transition(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[l
         return [], {"life": target, "changed": True}
     if target is Life.ACTIVE and not cycle.turn.head.state:
         target = Life.CREATED
-    cycle.turn.head = replace(cycle.turn.head, life=target)
+    cycle.turn.head.life = target
     return [{"k": kind, "why": str(data.get("why", ""))[:500]}], {"life": target, "changed": True}
 
 
@@ -215,7 +215,7 @@ def _close(cycle: Cycle, letter: DeadLetter, status: Status, reason: str | None)
     )
     turn.write(Verb.PUT, layout.receipt(key), receipt.encode())
     turn.write(Verb.DELETE, layout.dead_letter(key))
-    turn.head = replace(turn.head, dead=max(0, turn.head.dead - 1))
+    turn.head.dead = max(0, turn.head.dead - 1)
     turn.index += index.dead_letter_rows(cycle.agent, key, turn.head.seq, letter.about(), open=False)
 
 

@@ -126,8 +126,15 @@ class Context(Query[StateT]):
         super().__init__(me, state, now, reader, event)
         self._draft = draft
         self._effects = effects
-        self.random = _random.Random(seed)
+        self._seed = seed
+        self._random: _random.Random | None = None
+
+    @property
+    def random(self) -> _random.Random:
         """Chance whose seed is recorded with the first effect, so that a run again throws the same."""
+        if self._random is None:
+            self._random = _random.Random(self._seed)
+        return self._random
 
     def uuid(self) -> UUID:
         return UUID(int=self.random.getrandbits(128), version=4)

@@ -283,9 +283,10 @@ class Cycle:
             at=self.now,
         )
         verb = Verb.PUT if item.receipt else Verb.INSERT
-        item.receipt = replace(base, starts=starts, turn=self.turn.id)
-        write = Write(verb, layout.receipt(item.message.event.key), item.receipt.encode())
-        await self.journal_rows([write], self.turn.head, Row(write.key, write.body))
+        receipt = replace(base, starts=starts, turn=self.turn.id)
+        write = Write(verb, layout.receipt(item.message.event.key), receipt.encode())
+        await self.journal_rows([write], Row(write.key, write.body))
+        item.receipt, item.looked = receipt, True
         self._alone = True
         return True
 
@@ -380,8 +381,8 @@ class Cycle:
 
     # ------------------------------------------------------------------------------------------------- the commit
 
-    async def flush(self) -> None:
-        """Seal, commit, deliver. A turn in which nothing happened commits nothing."""
+    async def flush(self, *, go_on: bool = False) -> None:
+        """Seal, commit, deliver. A turn in which nothing happened commits nothing. `go_on`: begin the next turn."""
         turn = self.turn
         if turn.empty:
             return
@@ -403,9 +404,10 @@ class Cycle:
         self._end_items()
         if sealed.outbox is not None:
             await self._deliver(sealed, sealed.outbox)
-        if answer.version is None:
-            raise TurnAborted(counts=0)
-        self._begin(sealed.head, answer.version)
+        if go_on or any(not item.ended for item in self._items):
+            if answer.version is None:
+                raise TurnAborted(counts=0)
+            self._begin(sealed.head, answer.version)
 
     async def _store(self, sealed: Sealed) -> Answer:
         settler = self.kernel.settler
@@ -465,9 +467,10 @@ class Cycle:
         await self.kernel.bus.send([replace(item.message, due=self.now + self.kernel.limits.turn).parcel()])
         item.guarded = True
 
-    async def journal_rows(self, writes: list[Write], head: Head, own: Row) -> None:
+    async def journal_rows(self, writes: list[Write], own: Row) -> None:
         """Write journal rows under the head's version; the commit expects the version that this gives (P12)."""
         turn = self.turn
+        head = turn.head
         batch = Batch(turn.id, turn.version, head.encode(head.covered()), tuple(writes))
         answer = await self.partitions.journal_write(self.agent, batch, own)
         if isinstance(answer, Duplicate):
@@ -476,7 +479,6 @@ class Cycle:
         if not isinstance(answer, Committed) or answer.version is None:
             raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
         turn.version = answer.version
-        turn.head = head
 
 
 class _JournalWriter:
@@ -503,23 +505,8 @@ class _JournalWriter:
 
     async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
         """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
-        cycle, key = self._cycle, journal.message.event.key
         try:
-            if cycle.turn.ended:
-                await cycle.flush()
-            await cycle.guard(self._item)
-            writes, head = (
-                self._opening(journal)
-                if not journal.written or cycle.turn.head.unfinished is None
-                else ([], cycle.turn.head)
-            )
-            own = Row(layout.journal(key, operation.n), operation.encode())
-            writes.append(Write(Verb.PUT, own.key, own.body))
-            if again:
-                writes.append(Write(Verb.DELETE, layout.journal(key, operation.n, result=True)))
-            if extra is not None:
-                writes.append(Write(Verb.PUT, extra.key, extra.body))
-            await cycle.journal_rows(writes, head, own)
+            await self._write_rows(journal, operation, again=again, extra=extra)
         except BaseException as error:
             assert self.run is not None
             # A time-out in the middle of the write: read again what came of it.
@@ -528,9 +515,27 @@ class _JournalWriter:
         journal.written = True
         journal.keep(operation)
 
-    def _opening(self, journal: Journal) -> tuple[list[Write], Head]:
+    async def _write_rows(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None) -> None:
+        cycle, item, key = self._cycle, self._item, journal.message.event.key
+        if cycle.turn.ended:
+            await cycle.flush(go_on=True)
+        await cycle.guard(item)
+        writes, receipt = [], item.receipt
+        if not journal.written or cycle.turn.head.unfinished is None:
+            writes, receipt = self._opening(journal)
+        own = Row(layout.journal(key, operation.n), operation.encode())
+        writes.append(Write(Verb.PUT, own.key, own.body))
+        if again:
+            writes.append(Write(Verb.DELETE, layout.journal(key, operation.n, result=True)))
+        if extra is not None:
+            writes.append(Write(Verb.PUT, extra.key, extra.body))
+        await cycle.journal_rows(writes, own)
+        item.receipt, item.looked, item.backlog = receipt, True, None
+
+    def _opening(self, journal: Journal) -> tuple[list[Write], Receipt]:
+        """The event whole, its receipt, and the head that names it (P8); a backlog row goes, the journal has it now."""
         cycle, item, message = self._cycle, self._item, journal.message
-        until = 0 if item.delivery is not None or item.unfinished else cycle.now + cycle.kernel.limits.turn
+        head = cycle.turn.head
         receipt = Receipt(
             attempt=message.attempt,
             status=Status.OPEN,
@@ -546,12 +551,12 @@ class _JournalWriter:
             Write(verb, layout.receipt(message.event.key), receipt.encode()),
             Write(Verb.PUT, layout.journal(message.event.key, 0), journal.opening()),
         ]
-        item.receipt, item.looked = receipt, True
-        head = replace(cycle.turn.head, unfinished=Unfinished(message.event.key, until))
-        if item.backlog is not None:  # from here on the journal holds the event, not the backlog
+        until = 0 if item.delivery is not None or item.unfinished else cycle.now + cycle.kernel.limits.turn
+        head.unfinished = Unfinished(message.event.key, until)
+        if item.backlog is not None:
             writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))
-            head, item.backlog = replace(head, backlog=(item.backlog + 1, head.backlog[1])), None
-        return writes, head
+            head.backlog = (item.backlog + 1, head.backlog[1])
+        return writes, receipt
 
     async def _checked(self, answer: Answer) -> None:
         if not isinstance(answer, Committed):

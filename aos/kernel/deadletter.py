@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from aos.kernel import message as envelope
 from aos.kernel.message import Message
-
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class DeadLetter:
             "journal": self.journal,
             "operations": self.operations,
         }
-        return _dump(line).encode() + b"\n" + envelope.encode(self.message)
+        return to_json(line) + b"\n" + envelope.encode(self.message)
 
     @classmethod
     def decode(cls, body: bytes) -> DeadLetter:

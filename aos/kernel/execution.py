@@ -29,6 +29,7 @@ from aos.kernel.registry import AgentType, Handler, Method
 
 MAX_REPLY = 700_000
 TRACE_LINES = 60
+HOOK_TIMEOUT = 60.0
 
 
 class Verdict(StrEnum):
@@ -197,13 +198,7 @@ async def _handle(run: Run) -> Done:
     context: Context[Any] = Context(
         run.agent, model, run.journal.now, run.reader, run.message.event, run.draft, run.effects, run.journal.seed
     )
-    timeout = run.handler.timeout if run.handler else 60.0
-    reply: Any = None
-    async with asyncio.timeout(timeout):
-        for hook in run.hooks:
-            await _invoke(hook.method, None, context)
-        if run.handler is not None:
-            reply = await _invoke(run.handler.method, _data(run, run.handler), context)
+    reply = await _call(run, context)
     pending = reply if isinstance(reply, Pending) else None
     body = b"null" if reply is None or pending else codec.encode(reply)
     if len(body) > MAX_REPLY:
@@ -218,6 +213,19 @@ async def _handle(run: Run) -> Done:
         pending=pending,
         migrated_from=migrated,
     )
+
+
+async def _call(run: Run, context: Context[Any]) -> Any:
+    """The hooks, then the handler. A time limit only where something can be waited for: it can't stop a plain `def`."""
+    methods = [(hook.method, None) for hook in run.hooks]
+    if run.handler is not None:
+        methods.append((run.handler.method, _data(run, run.handler)))
+    if not any(method.is_async for method, _ in methods):
+        results = [method.call(**call_arguments(method, data, context)) for method, data in methods]
+    else:
+        async with asyncio.timeout(run.handler.timeout if run.handler else HOOK_TIMEOUT):
+            results = [await _invoke(method, data, context) for method, data in methods]
+    return results[-1] if run.handler is not None else None
 
 
 def _data(run: Run, handler: Handler) -> Any:

@@ -18,33 +18,24 @@ class PermitAll:
     _SET = hashlib.sha256(b"permit-all").hexdigest()
 
     def __init__(self) -> None:
-        self._decided: dict[GateRequestKey, Decision] = {}
+        self._decided: dict[GateRequest, Decision] = {}
 
     async def decide(self, request: GateRequest) -> Decision:
-        key = request_key(request)
-        found = self._decided.get(key)
+        found = self._decided.get(request)
         if found is None:
             found = Decision(Effect.ALLOW, ("permit-all",), self._SET, "permit-all/1", request_hash(request))
             if len(self._decided) < 10_000:
-                self._decided[key] = found
+                self._decided[request] = found
         return found
-
-
-GateRequestKey = tuple[str, str, str, tuple[tuple[str, str | int | bool], ...]]
-
-
-def request_key(request: GateRequest) -> GateRequestKey:
-    """The request as a dictionary key."""
-    return request.principal, request.action, request.resource, tuple(sorted(request.context.items()))
 
 
 def request_hash(request: GateRequest) -> str:
     """SHA-256 of the canonical request: with the policy set's hash it replays the decision."""
     value = {
-        "principal": request.principal,
         "action": request.action,
-        "resource": request.resource,
         "context": dict(request.context),
+        "principal": request.principal,
+        "resource": request.resource,
     }
     return hashlib.sha256(canonical(value)).hexdigest()
 
@@ -59,12 +50,12 @@ class Gatekeeper:
         """May this agent handle that event, sent by that actor?"""
         principal = f"{actor.type}/{actor.id}" if actor.type == "user" else actor.type
         return await self._ask(
-            GateRequest(principal, "handle", agent.type, {"event_type": event_type, "auth": actor.auth})
+            GateRequest(principal, "handle", agent.type, (("auth", actor.auth), ("event_type", event_type)))
         )
 
     async def effect(self, agent: Address, name: str, danger: str) -> Decision:
         """May this agent do that to the world? Danger comes from the registry."""
-        return await self._ask(GateRequest(f"agent/{agent.type}", danger, f"effect/{name}", {"agent": agent.log}))
+        return await self._ask(GateRequest(f"agent/{agent.type}", danger, f"effect/{name}", (("agent", agent.log),)))
 
     async def _ask(self, request: GateRequest) -> Decision:
         try:
@@ -78,14 +69,14 @@ class Gatekeeper:
 def entry(decision: Decision, what: str) -> Entry:
     """The decision as it stands in the record."""
     return {
-        "k": "decision",
-        "what": what,
         "effect": decision.effect.value,
-        "policies": list(decision.policies),
-        "set": decision.policy_set,
         "engine": decision.engine,
         "errors": decision.errors,
+        "k": "decision",
+        "policies": list(decision.policies),
         "req": decision.request,
+        "set": decision.policy_set,
+        "what": what,
     }
 
 

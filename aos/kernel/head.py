@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from aos.kernel import ledger
 from aos.kernel.address import Address
 
@@ -21,8 +23,6 @@ RECENT_LENGTH = 16
 INLINE_STATE = 480 * 1024
 """Bytes of state that stay in the head; more lies in a blob of the turn (P27, P29)."""
 MAX_STATE = 4 * 1024 * 1024
-
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Life(StrEnum):
@@ -54,9 +54,9 @@ class Unfinished(NamedTuple):
     """ms since the epoch before which only the process that runs it may go on; 0 when the bus's session lock says who may."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Head:
-    """Immutable; a turn builds the next one with `replace`."""
+    """Belongs to one turn, which changes it as its events are handled and writes it back when they are."""
 
     turn: str = ""
     seq: int = 0
@@ -93,7 +93,7 @@ class Head:
     def covered(self) -> bytes:
         """The bytes that a record's `state` commits to."""
         line = {"life": self.life, "schema": self.schema, "timers": self.timers}
-        return _dump(line).encode() + b"\n" + self.state
+        return to_json(line) + b"\n" + self.state
 
     def encode(self, covered: bytes) -> bytes:
         """The row's body. `covered` is `self.covered()`, passed because the caller has hashed it already."""
@@ -112,7 +112,7 @@ class Head:
                 book[name] = value
         if self.backlog[0] != self.backlog[1] or self.backlog[1]:
             book["backlog"] = self.backlog
-        line = _dump(book).encode() + b"\n"
+        line = to_json(book) + b"\n"
         return line if self.blob is not None else line + covered
 
     def recently(self, key: str) -> bool:

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from aos.kernel import layout, message
 from aos.kernel.message import Message
 from aos.kernel.ports import Kind, Row
-
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Operation:
     idempotent: bool = False
 
     def encode(self) -> bytes:
-        return _dump({name: getattr(self, name) for name in self.__slots__}).encode()
+        return to_json({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def decode(cls, body: bytes) -> Operation:
@@ -54,7 +54,7 @@ class Result:
 
     def encode(self) -> bytes:
         line = {"ok": self.ok, "error": self.error, "by": self.by}
-        return _dump(line).encode() + b"\n" + self.operation.encode() + b"\n" + self.value
+        return to_json(line) + b"\n" + self.operation.encode() + b"\n" + self.value
 
     @classmethod
     def decode(cls, body: bytes) -> Result:
@@ -76,7 +76,7 @@ class Journal:
 
     def opening(self) -> bytes:
         """The body of row 0."""
-        return _dump({"now": self.now, "seed": self.seed}).encode() + b"\n" + message.encode(self.message)
+        return to_json({"now": self.now, "seed": self.seed}) + b"\n" + message.encode(self.message)
 
     def keep(self, operation: Operation) -> None:
         self.intents[operation.name, operation.ordinal] = operation

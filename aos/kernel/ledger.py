@@ -96,15 +96,15 @@ def build(
     assert entries, "a record without entries"
     return canonical(
         {
-            "v": 1,
+            "entries": list(entries),
+            "host": host,
             "log": agent.log,
-            "seq": seq,
             "prev": prev,
+            "seq": seq,
+            "state": state,
             "ts": ts,
             "turn": turn,
-            "host": host,
-            "state": state,
-            "entries": list(entries),
+            "v": 1,
         }
     )
 

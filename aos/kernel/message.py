@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from aos.kernel.address import Address
 from aos.kernel.errors import InvalidEvent
 from aos.kernel.event import Event
@@ -17,8 +19,6 @@ from aos.kernel.ports import Parcel
 
 MAX_HOPS = 64
 """Nested sends; a cycle of agents ends here (P3)."""
-
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Actor(NamedTuple):
@@ -29,7 +29,7 @@ class Actor(NamedTuple):
     auth: str
 
     def record(self) -> dict[str, str]:
-        return {"type": self.type, "id": self.id, "auth": self.auth}
+        return {"auth": self.auth, "id": self.id, "type": self.type}
 
 
 KERNEL = Actor("kernel", "aos", "kernel")
@@ -111,7 +111,7 @@ def encode(message: Message) -> bytes:
         head["reply"] = [message.reply_to.agent, message.reply_to.call]
     if event.extensions:
         head["ext"] = dict(event.extensions)
-    return _dump(head).encode() + b"\n" + event.body
+    return to_json(head) + b"\n" + event.body
 
 
 def decode(data: bytes) -> Message:

@@ -12,7 +12,21 @@ from aos.kernel.errors import StoreUnavailable
 from aos.kernel.head import Head
 from aos.kernel.journal import Journal
 from aos.kernel.message import Message
-from aos.kernel.ports import Answer, Batch, Blobs, Committed, Conflict, Kind, Row, Store, Unknown, Version
+from aos.kernel.ports import (
+    Answer,
+    Batch,
+    Blobs,
+    Committed,
+    Conflict,
+    Kind,
+    Row,
+    Snapshot,
+    Store,
+    Unknown,
+    Verb,
+    Version,
+    Write,
+)
 from aos.kernel.receipt import Receipt
 
 UNKNOWN_TRIES = 5
@@ -100,9 +114,9 @@ class Partitions:
         """What became of a commit whose outcome the store does not know."""
         if not isinstance(answer, Unknown):
             return answer
-        loaded = await self._look(agent, answer)
-        if loaded.head is not None and loaded.head.turn == batch.turn:
-            return Committed(loaded.version)
+        now = await self._look(agent)
+        if now.head == batch.head:
+            return Committed(now.version)
         found = await self.record(agent, seq)
         if found is not None and f'"turn":"{batch.turn}"'.encode() in found[0]:
             return Committed(None)  # committed, and others went on since; the caller reads again
@@ -113,27 +127,25 @@ class Partitions:
         answer = await self.store.journal(agent, batch)
         if not isinstance(answer, Unknown):
             return answer
-        loaded = await self._look(agent, answer)
-        rows = await self.store.read(agent, Kind.JOURNAL, own.key[1:], limit=1)
-        if rows and rows[0] == own:
-            return Committed(loaded.version)
-        return Conflict()
+        now = await self._look(agent)
+        rows = await self.store.read(agent, Kind(own.key[0]), own.key[1:], limit=1)
+        if not rows or rows[0] != own:
+            return Conflict()
+        # Written; but if somebody has gone on since, the head is not ours to build on.
+        return Committed(now.version if batch.head in (None, now.head) else None)
 
     async def forget(self, agent: Address, keys: Sequence[str], turn: str) -> None:
         """Delete delivered outbox rows at once (P16). If the outcome is unknown they are delivered again: no harm."""
-        from aos.kernel.ports import Verb, Write
-
         await self.store.journal(agent, Batch(turn, None, None, tuple(Write(Verb.DELETE, key) for key in keys)))
 
-    async def _look(self, agent: Address, answer: Unknown) -> Loaded:
-        """The head after an unknown outcome. That the store can't be read either is not "not committed"."""
-        for left in reversed(range(UNKNOWN_TRIES)):
+    async def _look(self, agent: Address) -> Snapshot:
+        """The partition after an unknown outcome. That it can't be read either is not "not committed"."""
+        for _ in range(UNKNOWN_TRIES - 1):
             try:
-                return await self.load(agent)
+                return await self.store.load(agent)
             except StoreUnavailable:
-                if not left:
-                    raise
-        raise AssertionError(answer)
+                continue
+        return await self.store.load(agent)
 
     async def _one(self, agent: Address, kind: Kind, suffix: str) -> bytes | None:
         rows = await self.store.read(agent, kind, suffix, suffix + "\0", limit=1)

@@ -6,7 +6,7 @@ A docstring here is the specification of the method: what it returns, what it ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -288,7 +288,8 @@ class GateRequest:
     principal: str
     action: str
     resource: str
-    context: Mapping[str, str | int | bool]
+    context: tuple[tuple[str, str | int | bool], ...]
+    """Names and values in order of name: a request is hashable, so that decisions can be cached by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from aos.kernel.message import Message
+from pydantic_core import to_json
 
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+from aos.kernel.message import Message
 
 RETENTION_DAYS = 90
 
@@ -70,7 +70,7 @@ class Receipt:
             found["starts"] = self.starts
         if self.journal:
             found["journal"] = True
-        return _dump(found).encode()
+        return to_json(found)
 
     @classmethod
     def decode(cls, body: bytes) -> Receipt:

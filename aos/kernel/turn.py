@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -83,7 +83,8 @@ class Turn:
         pays = {"data": message.event.body} if done.pending else {"data": message.event.body, "reply": done.reply}
         self._commit_to(entry, **pays)
         reply = None if done.pending else len(self.payloads) - 1
-        self.head = replace(self.head, state=done.state, schema=done.schema)
+        self.head.state = done.state
+        self.head.schema = done.schema
         wait = calls.waiting(self.head, message)
         self._end_timer(item, run.type)
         self._write_draft(run, done, wait)
@@ -126,7 +127,7 @@ class Turn:
             journal=bool(run and run.journal.written) or bool(item.receipt and item.receipt.journal),
         )
         self.write(Verb.PUT, layout.dead_letter(message.event.key), letter.encode())
-        self.head = replace(self.head, dead=self.head.dead + 1)
+        self.head.dead = self.head.dead + 1
         self.index += index.dead_letter_rows(self.agent, message.event.key, self.head.seq, letter.about(), open=True)
         self._receipt(item, Status.DEAD, reason=reason, journal=letter.journal)
         self._unwait(item)
@@ -165,7 +166,8 @@ class Turn:
         """A life-cycle hook ended well: its state and its draft become part of the command's turn."""
         self._decisions(run)
         self._born(done)
-        self.head = replace(self.head, state=done.state, schema=done.schema)
+        self.head.state = done.state
+        self.head.schema = done.schema
         self._write_draft(run, done, None)
 
     def set_aside(self, item: Item, reason: str) -> None:
@@ -174,7 +176,7 @@ class Turn:
         entry = self._event("event.backlogged", item.message, reason=reason)
         self._commit_to(entry, data=item.message.event.body)
         self.write(Verb.PUT, layout.backlog(following), backlog.encode(item.message))
-        self.head = replace(self.head, backlog=(first, following + 1))
+        self.head.backlog = (first, following + 1)
         self._receipt(item, Status.OPEN, waits=Waits.BACKLOG)
         self._finish(item, Ended.BACKLOG, None, reason)
 
@@ -192,7 +194,8 @@ class Turn:
     def terminate(self, actor: Actor) -> None:
         """The end: all timers are void, the log is never used again."""
         self.entries.append({"k": "agent.terminated", "actor": actor.record()})
-        self.head = replace(self.head, life=Life.TERMINATED, timers={})
+        self.head.life = Life.TERMINATED
+        self.head.timers = {}
 
     def write(self, verb: Verb, key: str, body: bytes = b"") -> None:
         self.writes.append(Write(verb, key, body))
@@ -255,18 +258,9 @@ class Turn:
         blob = self._blob_name(0) if len(covered) > INLINE_STATE else None
         if blob is not None:
             blobs.append((blob, covered))
-        head = replace(
-            head,
-            turn=self.id,
-            seq=head.seq + 1,
-            hash=ledger.leaf(record),
-            ts=ts,
-            salt=salt,
-            blob=blob,
-            recent=head.with_recent(self.recent),
-            indexed=listed,
-            unfinished=head.unfinished,
-        )
+        head.turn, head.seq, head.hash = self.id, head.seq + 1, ledger.leaf(record)
+        head.ts, head.salt, head.blob, head.indexed = ts, salt, blob, listed
+        head.recent = head.with_recent(self.recent)
         batch = Batch(self.id, self.version, head.encode(covered), tuple(self._spilled(blobs)))
         return Sealed(batch, head, tuple(self.messages), tuple(self.index), tuple(blobs), outbox_key)
 
@@ -275,8 +269,9 @@ class Turn:
             if len(write.body) > self.limits.spill:
                 name = self._blob_name(n)
                 blobs.append((name, write.body))
-                write = Write(write.verb, write.key, b"@" + name.encode())
-            yield write
+                yield Write(write.verb, write.key, b"@" + name.encode())
+            else:
+                yield write
 
     def _blob_name(self, n: int) -> str:
         return f"{self.agent.log}/{self.id}/{n}"
@@ -286,22 +281,16 @@ class Turn:
     def _event(self, kind: str, message: Message, **more: Any) -> Entry:
         """An entry about an event, with all that tells where it came from."""
         event = message.event
-        entry: Entry = {
-            "k": kind,
-            "event": event.id,
-            "source": event.source,
-            "type": event.type,
-            "key": event.key,
-            "attempt": message.attempt,
-            "actor": message.actor.record(),
-            **more,
-        }
-        if message.correlation:
-            entry["corr"] = message.correlation
+        entry: Entry = {"actor": message.actor.record(), "attempt": message.attempt}
         if message.causation:
             entry["cause"] = message.causation
+        if message.correlation:
+            entry["corr"] = message.correlation
+        entry["event"], entry["k"], entry["key"] = event.id, kind, event.key
+        entry.update(more)
+        entry["source"], entry["type"] = event.source, event.type
         if message.traceparent:
-            entry["trace"] = message.traceparent
+            entry["trace_parent"] = message.traceparent
         return entry
 
     def _commit_to(self, entry: Entry, **payloads: bytes) -> None:
@@ -330,7 +319,7 @@ class Turn:
     def _born(self, done: Done) -> None:
         if self.head.life is Life.CREATED:
             self.entries.append({"k": "agent.initialized", "schema": done.schema})
-            self.head = replace(self.head, life=Life.ACTIVE)
+            self.head.life = Life.ACTIVE
         if done.migrated_from is not None:
             self.entries.append({"k": "state.migrated", "from": done.migrated_from, "to": done.schema})
 
@@ -383,16 +372,14 @@ class Turn:
             origin = (cause.event.key, cause.attempt, cause.event.request_hash)
             reply = (cause.reply_to.agent.log, cause.reply_to.call) if cause.reply_to else None
         token = sent.call[:16]
-        self.head = replace(
-            self.head, timers=timers.with_timer(self.head, name, Timer(token, due, sent.type, origin, reply))
-        )
+        self.head.timers = timers.with_timer(self.head, name, Timer(token, due, sent.type, origin, reply))
         self.send(calls.deadline(self.agent, sent.call, timers.mark(name, token), due, cause))
 
     def _set_timer(self, name: str, timer: Scheduled | None, cause: Message) -> None:
         if timer is None:
             if name in self.head.timers:
                 self.entries.append({"k": "timer.cancelled", "name": name})
-                self.head = replace(self.head, timers=timers.without(self.head, name))
+                self.head.timers = timers.without(self.head, name)
             return
         token = timer.id[:16]
         event = Event(id=timer.id, source=self.agent.source, type=timer.type, body=timer.body)
@@ -401,7 +388,7 @@ class Turn:
 
     def arm(self, name: str, token: str, event: Event, due: int, cause: Message | None = None) -> None:
         """Put a timer's token into the head and its message into the outbox."""
-        self.head = replace(self.head, timers=timers.with_timer(self.head, name, Timer(token, due, event.type)))
+        self.head.timers = timers.with_timer(self.head, name, Timer(token, due, event.type))
         self.send(
             Message(
                 to=self.agent,
@@ -433,7 +420,7 @@ class Turn:
             hashes.append(ledger.commit(salt, item))
             self.write(Verb.PUT, layout.history(n), salted(salt, item))
         self.entries.append({"k": "history.appended", "first": first, "hashes": hashes})
-        self.head = replace(self.head, history=first + len(items))
+        self.head.history = first + len(items)
 
     def _write_rows(self, rows: dict[tuple[str, str], bytes | None]) -> None:
         written: list[Entry] = []
@@ -486,7 +473,7 @@ class Turn:
         self.write(verb, layout.receipt(message.event.key), receipt.encode())
         if item.backlog is not None:
             self.write(Verb.DELETE, layout.backlog(item.backlog))
-            self.head = replace(self.head, backlog=(item.backlog + 1, self.head.backlog[1]))
+            self.head.backlog = (item.backlog + 1, self.head.backlog[1])
 
     def _retry(self, item: Item, failure: Failure, run: Run | None, ordered: bool) -> None:
         message = item.message
@@ -502,9 +489,9 @@ class Turn:
             item, Status.OPEN, waits=Waits.RETRY, attempt=again.attempt, reason=failure.reason[:500], journal=journal
         )
         if item.unfinished or journal:
-            self.head = replace(self.head, unfinished=None)
+            self.head.unfinished = None
         if ordered:
-            self.head = replace(self.head, waiting_for=message.event.key)
+            self.head.waiting_for = message.event.key
         self.send(again)
         self._finish(item, Ended.RETRY, None, failure.reason)
 
@@ -538,7 +525,7 @@ class Turn:
         due = self.head.timers[name].due if name in self.head.timers else None
         if name is None or due is None or (wait is None and timers.stale(self.head, message)):
             return
-        self.head = replace(self.head, timers=timers.without(self.head, name))
+        self.head.timers = timers.without(self.head, name)
         if kind is not None and (job := schedules.of_timer(kind, name)) is not None:
             self.arm_cron(job, due)
 
@@ -598,9 +585,9 @@ class Turn:
         """The event is over: nothing waits for it any more, in this agent."""
         key = item.message.event.key
         if self.head.waiting_for == key:
-            self.head = replace(self.head, waiting_for=None)
+            self.head.waiting_for = None
         if self.head.unfinished is not None and self.head.unfinished.key == key:
-            self.head = replace(self.head, unfinished=None)
+            self.head.unfinished = None
 
     def _forget_journal(self, run: Run) -> None:
         for key in run.journal.row_keys():
