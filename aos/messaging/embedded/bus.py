@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+from aos.kernel.errors import BusUnavailable
 from aos.kernel.ports import Clock, Delivery, Entropy, Parcel
 from aos.messaging.embedded import statements as sql
 from aos.messaging.embedded import table
@@ -68,8 +69,13 @@ class EmbeddedBus:
         """Release everything at once and stop the thread. Closing twice is fine."""
         if self._client.gone:
             return
+        client = self._client
         try:
-            await self._client.write(lambda conn: table.leave(conn, self._client.name))
+            await client.write(lambda conn: table.leave(conn, client.name))
+        except BaseException as error:
+            declare_dead(client.name)  # the leases are still in the file: let others of this process take them
+            if not isinstance(error, BusUnavailable):
+                raise
         finally:
             self._stop()
 

@@ -55,9 +55,8 @@ class Client:
         return lease.owner == self.owner and self.time.now() < self.until
 
     async def promote(self) -> None:
-        """Make due what its time has come for, all of it."""
-        while await self.write(lambda conn: table.promote(conn, self.clock.now())):
-            pass
+        """Make due what its time has come for, or at least much of it."""
+        await self.write(lambda conn: table.promote(conn, self.clock.now()))
         self.waiters.notify()
 
     async def release(self, lease: Lease) -> None:

@@ -22,8 +22,7 @@ TABLES: Final = (
     )""",
     "CREATE INDEX bus_ready ON bus (session) WHERE due IS NULL",
     "CREATE INDEX bus_later ON bus (due) WHERE due IS NOT NULL",
-    # Sessions with a due message or a holder. `owner` 0: free, the lowest `turn` first; a turn is the number of the
-    # message that made the session due, or a higher one.
+    # Sessions with a due message or a holder. `owner` 0: free, the lowest `turn` first.
     """CREATE TABLE bus_session (
         name TEXT PRIMARY KEY,
         owner INTEGER NOT NULL,
@@ -87,9 +86,8 @@ CLOSE: Final = """DELETE FROM bus_session WHERE name = ? AND owner = ? AND fence
     AND NOT EXISTS (SELECT 1 FROM bus WHERE session = name AND due IS NULL)"""
 """A lease ends and nothing is due: the session is forgotten."""
 
-REQUEUE: Final = """UPDATE bus_session SET owner = 0, fence = 0, turn = max(
-        (SELECT coalesce(max(turn), 0) + 1 FROM bus_session WHERE owner = 0),
-        (SELECT seq FROM sqlite_sequence WHERE name = 'bus'))
+REQUEUE: Final = """UPDATE bus_session SET owner = 0, fence = 0,
+    turn = (SELECT coalesce(max(turn), 0) + 1 FROM bus_session WHERE owner = 0)
     WHERE name = ? AND owner = ? AND fence = ?"""
 """A lease ends and more is due: behind all that are free now, so that a busy session starves nobody."""
 

@@ -58,12 +58,11 @@ def put(conn: sqlite3.Connection, parcels: Sequence[Parcel], now: int) -> None:
     _enlist(conn, ((session, n) for n, (session, _, due, _) in enumerate(rows, first) if due is None))
 
 
-def promote(conn: sqlite3.Connection, now: int) -> bool:
-    """Make due what its time has come for. True: there may be more."""
+def promote(conn: sqlite3.Connection, now: int) -> None:
+    """Make due what its time has come for, as much of it as fits into one transaction."""
     found = conn.execute(sql.OVERDUE, (now, PROMOTED)).fetchall()
     conn.executemany(sql.PROMOTE, [(n,) for _, n in found])
     _enlist(conn, found)
-    return len(found) == PROMOTED
 
 
 def free_sessions(conn: sqlite3.Connection, limit: int) -> list[str]:
@@ -118,14 +117,13 @@ def release(conn: sqlite3.Connection, lease: Lease) -> bool:
 
 
 def register(conn: sqlite3.Connection, client: str, now: int) -> tuple[int, int]:
-    """The number of this holder, and until when its leases last; prolonged where that is less than most of a period."""
+    """The number of this holder, and until when its leases, prolonged by this, last."""
     found = conn.execute(sql.REGISTERED, (client,)).fetchone()
     until = now + LEASE
     if found is None:
         return conn.execute(sql.REGISTER, (client, until)).lastrowid or 0, until
-    if found[1] - now > LEASE * 0.7:
-        return found
-    conn.execute(sql.RENEW, (until, client))
+    if found[1] < until:
+        conn.execute(sql.RENEW, (until, client))
     return found[0], max(until, found[1])
 
 
