@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
@@ -45,6 +46,7 @@ class EmbeddedBus:
         self._renewal: Renewal | None = None
         self._fences = itertools.count(1)
         self._next_census = 0.0
+        self._next_due: int | None = None
 
     async def send(self, parcels: Sequence[Parcel]) -> None:
         await self._client.write(lambda conn: self.put(conn, parcels))
@@ -62,8 +64,8 @@ class EmbeddedBus:
                 left = deadline - clock.monotonic()
                 if left <= 0:
                     return []
-                await waiters.pause(told, min(left, pause * (1 + self._entropy.bytes(1)[0] / 255)))
-                pause = min(pause * 1.5, POLL_LAST)
+                await waiters.pause(told, min(left, self._until_due(), pause * (1 + self._entropy.bytes(1)[0] / 255)))
+                pause = min(pause * 1.5, POLL_LAST / 2)
 
     async def close(self) -> None:
         """Release everything at once and stop the thread. Closing twice is fine."""
@@ -123,7 +125,7 @@ class EmbeddedBus:
             table.promote(conn, client.clock.now())
             names = table.free_sessions(conn, limit)
             if not names:
-                return client.owner, client.until, []
+                return 0, 0, []
             owner, until = table.register(conn, client.name, client.time.now())
             leases.extend(Lease(name, owner, next(self._fences)) for name in names)
             return owner, until, [table.grant(conn, lease) for lease in leases]
@@ -139,10 +141,12 @@ class EmbeddedBus:
         return self._sessions(owner, until, grants)
 
     def _sessions(self, owner: int, until: int, grants: list[Grant]) -> list[EmbeddedSession]:
+        if not grants:
+            return []
         client = self._client
         client.owner, client.until = owner, until
         client.held.update(grant.lease for grant in grants)
-        if grants and self._renewal is None and self._renew_every is not None and not client.gone:
+        if self._renewal is None and self._renew_every is not None and not client.gone:
             self._renewal = Renewal(
                 self._path, every=self._renew_every, needed=lambda: bool(client.held), renew=client.renewed
             )
@@ -156,9 +160,14 @@ class EmbeddedBus:
         if last_end is not None:
             client.time.reach(last_end - table.LEASE)
         dead = self._census(busy=bool(ready)) if others else []
+        self._next_due = due
         overdue = due is not None and due <= client.clock.now()
         expired = first_end is not None and first_end <= client.time.now()
         return dead if ready or overdue or expired or dead or client.unreleased else None
+
+    def _until_due(self) -> float:
+        """Seconds until the next message is due, as far as the last look told."""
+        return math.inf if self._next_due is None else max(0, self._next_due - self._client.clock.now()) / 1000
 
     def _census(self, *, busy: bool) -> list[int]:
         """The owners that are dead: looked for whenever there is nothing else to do, and now and then if there is."""
