@@ -46,7 +46,7 @@ def parse(data: bytes) -> Any:
 
 def _fit(value: Any, path: str) -> Any:
     """The value, checked, its keys in order. What is in order already is not copied: writers keep it so."""
-    kind: type[object] = type(value)
+    kind = value.__class__
     if kind is dict:
         return _fit_object(value, path)
     if kind is list:
@@ -67,7 +67,7 @@ def _fit_object(value: dict[str, Any], path: str) -> dict[str, Any]:
         if key < last:
             ordered = False
         last = key
-        kind: type[object] = type(item)
+        kind = item.__class__
         if kind is dict or kind is list:
             nested.append(key)
         elif kind is not str:

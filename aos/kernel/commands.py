@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aos.kernel import backlog, erasure, index, layout, schedules
+from aos.kernel import backlog, endings, erasure, index, intents, layout, schedules
 from aos.kernel.address import Address
 from aos.kernel.deadletter import DeadLetter
 from aos.kernel.errors import AgentTerminated, AosError, InvalidEvent, NoSuchAgent, Refused
@@ -68,7 +68,7 @@ async def carry_out(cycle: Cycle, item: Item) -> None:
     if message.actor.type == "agent" and message.actor.id != message.to.log:
         raise Refusal(Refused(f"{message.event.type} may not be sent by another agent"))
     entries, reply = await COMMANDS[message.event.type](cycle, item, message.event.data or {})
-    cycle.turn.commanded(item, entries, reply)
+    endings.commanded(cycle.turn, item, entries, reply)
 
 
 async def _transition(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
@@ -177,7 +177,7 @@ async def _arm(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Ent
     timer = head.timers.get(schedules.timer_name(job.name))
     if timer is not None and timer.token.startswith(schedules.generation(job)):
         return [], {"armed": True, "due": timer.due}
-    return [], {"armed": True, "due": cycle.turn.arm_cron(job, None)}
+    return [], {"armed": True, "due": intents.arm_cron(cycle.turn, job, None)}
 
 
 async def _erase(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:

@@ -6,12 +6,11 @@ A cycle may hold more than one commit: events before one that begins an effect a
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aos.kernel import backlog, calls, commands, layout, outbox, schedules, screening
+from aos.kernel import backlog, calls, commands, endings, layout, outbox, schedules, screening
 from aos.kernel.address import Address
 from aos.kernel.draft import Draft
 from aos.kernel.effects import EffectRunner
@@ -28,7 +27,8 @@ from aos.kernel.execution import Done, Failure, Run, TurnAborted, execute
 from aos.kernel.gatekeeper import Gatekeeper
 from aos.kernel.head import Head, Life, Unfinished
 from aos.kernel.item import Ended, Item, Reply
-from aos.kernel.journal import Journal, Operation, Result
+from aos.kernel.journal import Journal
+from aos.kernel.journaling import JournalRows
 from aos.kernel.limits import SECOND
 from aos.kernel.mailbox import Mailbox
 from aos.kernel.message import Message
@@ -123,7 +123,7 @@ class Cycle:
         return False
 
     async def _wait_behind(self, unfinished: Unfinished) -> None:
-        """An event is being finished elsewhere: deliveries come again later, an ask goes onto the bus and waits there."""
+        """An event is being finished elsewhere: deliveries come again later, an ask goes onto the bus and waits."""
         due = max(unfinished.until, self.now + self.kernel.limits.defer)
         for item in self._items:
             message = item.message if item.direct else item.message.put_off(due)
@@ -171,14 +171,14 @@ class Cycle:
             return
         elif screened.do is Do.REUSED:
             other = screening.reused(item)
-            self.turn.dead(other, screened.reason, screened.error)
+            endings.dead(self.turn, other, screened.reason, screened.error)
             item.end(Ended.DEAD, reason=screened.reason)
         elif screened.do is Do.EXPIRED:
-            self.turn.discarded(item, "event.expired", screened.reason)
+            endings.discarded(self.turn, item, "event.expired", screened.reason)
         elif screened.do is Do.SET_ASIDE:
-            self.turn.set_aside(item, screened.reason)
+            endings.set_aside(self.turn, item, screened.reason)
         else:
-            self.turn.dead(item, screened.reason, screened.error)
+            endings.dead(self.turn, item, screened.reason, screened.error)
 
     def _refused(self, item: Item, screened: Screened) -> bool:
         """An ask that can't be run is told so and leaves no trace."""
@@ -215,7 +215,7 @@ class Cycle:
         try:
             kind, handler, wait_over = self._handler(item)
         except ReservedName as error:
-            self.turn.dead(item, "forbidden_sender", str(error))
+            endings.dead(self.turn, item, "forbidden_sender", str(error))
             return True
         except InvalidInput as error:
             return await self._unknown(item, error)
@@ -226,7 +226,7 @@ class Cycle:
             return True
         job = schedules.find(kind, message.event.type.removeprefix("aos.cron."))
         if job is not None and schedules.missed(job, message.sent_at, self.now):
-            self.turn.discarded(item, "event.expired", "missed", kind)
+            endings.discarded(self.turn, item, "event.expired", "missed", kind)
             return True
         return await self._run(item, kind, handler, found)
 
@@ -257,7 +257,7 @@ class Cycle:
             await self._wait_behind(Unfinished(item.message.event.key, 0))
             return False
         if item.delivery is None or age > self.kernel.limits.deploy_window:
-            self.turn.dead(item, reason, error)
+            endings.dead(self.turn, item, reason, error)
             return True
         pause = min(self.kernel.limits.defer * 2 ** min(item.message.deferred, 6), 60 * SECOND)
         await self.kernel.bus.send([item.message.put_off(self.now + pause).parcel()])
@@ -268,7 +268,7 @@ class Cycle:
         """An answer without an `@after`: it is the answer to whoever asked this agent."""
         wait = calls.waiting(self.turn.head, item.message)
         assert wait is not None
-        self.turn.passed(item, kind, wait)
+        endings.passed(self.turn, item, kind, wait)
 
     async def _start_alone(self, item: Item) -> bool:
         """Write down that this event starts, before it runs: three starts without an end are enough (P18)."""
@@ -314,9 +314,9 @@ class Cycle:
         if found is not None:
             found.message = message
         log = found or Journal(message, self.now, int.from_bytes(entropy.bytes(8), "big"))
-        draft = Draft(message.event)
-        writer = _JournalWriter(self, item)
-        effects = EffectRunner(self.agent, kind.effects, log, writer, self.keeper, entropy.bytes, self.turn.id)
+        draft = Draft(message.event, effects=len(log.intents))
+        writer = JournalRows(self, item)
+        effects = EffectRunner(self.agent, kind.effects, log, draft, writer, self.keeper, entropy.bytes, self.turn.id)
         hook = kind.handlers.get("aos.initialized") if self.turn.head.life is Life.CREATED else None
         run = Run(
             agent=self.agent,
@@ -337,10 +337,10 @@ class Cycle:
 
     def _take(self, item: Item, run: Run, outcome: Done | Failure) -> None:
         if isinstance(outcome, Done):
-            self.turn.handled(item, run, outcome)
+            endings.handled(self.turn, item, run, outcome)
             return
         handler = run.handler
-        self.turn.failed(item, outcome, run, handler.max_attempts if handler else 1, run.type.ordered)
+        endings.failed(self.turn, item, outcome, run, handler.max_attempts if handler else 1, run.type.ordered)
         if self.turn.ended[-1][1] is Ended.DEAD:
             self.buried.append((item.message, outcome.reason, outcome.trace))
 
@@ -364,7 +364,7 @@ class Cycle:
             if item.direct:
                 item.error = error.error
             else:
-                self.turn.dead(item, "refused", str(error.error))
+                endings.dead(self.turn, item, "refused", str(error.error))
         return False
 
     async def run_hook(self, item: Item, name: str) -> Done | Failure | None:
@@ -376,7 +376,7 @@ class Cycle:
         run = self._prepare(item, kind, hook, None)
         outcome = await execute(run, self.keeper)
         if isinstance(outcome, Done):
-            self.turn.hooked(run, outcome)
+            endings.hooked(self.turn, run, outcome)
         return outcome
 
     # ------------------------------------------------------------------------------------------------- the commit
@@ -441,7 +441,7 @@ class Cycle:
                 item.suspect = True
 
     async def _deliver(self, sealed: Sealed, row: str) -> None:
-        """Send what the turn wanted sent. What fails here lies in the outbox row and is sent by the next delivery (P22);
+        """Send what the turn wanted sent. What fails here lies in the outbox row and the next delivery sends it (P22);
         the deliveries in hand are that: they must come again."""
         try:
             await self.kernel.bus.send([message.parcel() for message in sealed.messages])
@@ -479,87 +479,3 @@ class Cycle:
         if not isinstance(answer, Committed) or answer.version is None:
             raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
         turn.version = answer.version
-
-
-class _JournalWriter:
-    """Gets one event's journal rows into the store."""
-
-    def __init__(self, cycle: Cycle, item: Item) -> None:
-        self._cycle = cycle
-        self._item = item
-        self.run: Run | None = None
-
-    async def intent(self, journal: Journal, operation: Operation, *, again: bool) -> None:
-        await self._write(journal, operation, again=again)
-
-    async def result(self, journal: Journal, result: Result) -> None:
-        row = Row(layout.journal(journal.message.event.key, result.operation.n, result=True), result.encode())
-        if result.operation.idempotent:
-            await self._write(journal, result.operation, again=False, extra=row)
-            return
-        intent = Write(
-            Verb.EXPECT, layout.journal(journal.message.event.key, result.operation.n), result.operation.encode()
-        )
-        batch = Batch(result.operation.turn, None, None, (intent, Write(Verb.PUT, row.key, row.body)))
-        await self._checked(await self._cycle.partitions.journal_write(self._cycle.agent, batch, row))
-
-    async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
-        """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
-        try:
-            await self._write_rows(journal, operation, again=again, extra=extra)
-        except BaseException as error:
-            assert self.run is not None
-            # A time-out in the middle of the write: read again what came of it.
-            self.run.aborted = TurnAborted(counts=1) if isinstance(error, CancelledError) else error
-            raise
-        journal.written = True
-        journal.keep(operation)
-
-    async def _write_rows(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None) -> None:
-        cycle, item, key = self._cycle, self._item, journal.message.event.key
-        if cycle.turn.ended:
-            await cycle.flush(go_on=True)
-        await cycle.guard(item)
-        writes, receipt = [], item.receipt
-        if not journal.written or cycle.turn.head.unfinished is None:
-            writes, receipt = self._opening(journal)
-        own = Row(layout.journal(key, operation.n), operation.encode())
-        writes.append(Write(Verb.PUT, own.key, own.body))
-        if again:
-            writes.append(Write(Verb.DELETE, layout.journal(key, operation.n, result=True)))
-        if extra is not None:
-            writes.append(Write(Verb.PUT, extra.key, extra.body))
-        await cycle.journal_rows(writes, own)
-        item.receipt, item.looked, item.backlog = receipt, True, None
-
-    def _opening(self, journal: Journal) -> tuple[list[Write], Receipt]:
-        """The event whole, its receipt, and the head that names it (P8); a backlog row goes, the journal has it now."""
-        cycle, item, message = self._cycle, self._item, journal.message
-        head = cycle.turn.head
-        receipt = Receipt(
-            attempt=message.attempt,
-            status=Status.OPEN,
-            request=message.event.request_hash,
-            waits=Waits.EFFECT,
-            turn=cycle.turn.id,
-            at=cycle.now,
-            journal=True,
-            starts=item.receipt.starts if item.receipt else 0,
-        )
-        verb = Verb.INSERT if item.receipt is None else Verb.PUT
-        writes = [
-            Write(verb, layout.receipt(message.event.key), receipt.encode()),
-            Write(Verb.PUT, layout.journal(message.event.key, 0), journal.opening()),
-        ]
-        until = 0 if item.delivery is not None or item.unfinished else cycle.now + cycle.kernel.limits.turn
-        head.unfinished = Unfinished(message.event.key, until)
-        if item.backlog is not None:
-            writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))
-            head.backlog = (item.backlog + 1, head.backlog[1])
-        return writes, receipt
-
-    async def _checked(self, answer: Answer) -> None:
-        if not isinstance(answer, Committed):
-            assert self.run is not None
-            self.run.aborted = TurnAborted(counts=1)
-            raise self.run.aborted

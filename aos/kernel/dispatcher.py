@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aos.kernel import message as envelope
@@ -60,7 +60,7 @@ class Kernel:
     host: Host
     settler: Settler | None = None
     """Where store and bus share a file: commit, send and completion in one transaction (P32)."""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 class Dispatcher:

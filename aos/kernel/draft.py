@@ -15,6 +15,7 @@ from aos.kernel.event import RESERVED_TYPES, Event
 MAX_ROWS = 80
 MAX_MESSAGES = 500
 MAX_BYTES = 700_000
+MAX_EFFECTS = 30
 """What one event may write (P13); a larger fan-out goes on by an event to itself."""
 
 
@@ -51,6 +52,8 @@ class Draft:
     terminate: bool = False
     allow_internal: bool = False
     """Set for agents of the system, which may send internal types."""
+    effects: int = 0
+    """How many the event has had: their two journal rows each count as rows."""
     size: int = 0
     ids: int = 0
 
@@ -83,6 +86,12 @@ class Draft:
         self.rows[_row_key(name, key)] = None
         self._count_rows()
 
+    def begin_effect(self) -> None:
+        self.effects += 1
+        if self.effects > MAX_EFFECTS:
+            raise Reject(f"one event may have {MAX_EFFECTS} effects; go on by an event to yourself")
+        self._count_rows()
+
     def _weigh(self, body: bytes) -> bytes:
         self.size += len(body)
         if self.size > MAX_BYTES:
@@ -90,7 +99,7 @@ class Draft:
         return body
 
     def _count_rows(self) -> None:
-        if len(self.history) + len(self.rows) > MAX_ROWS or len(self.timers) > MAX_MESSAGES:
+        if len(self.history) + len(self.rows) + 2 * self.effects > MAX_ROWS or len(self.timers) > MAX_MESSAGES:
             raise Reject(f"one event may write {MAX_ROWS} rows; go on by an event to yourself")
 
     def _next_id(self, name: str) -> str:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from aos.kernel import codec, gatekeeper, layout
 from aos.kernel.address import Address
 from aos.kernel.agent import Danger
+from aos.kernel.draft import Draft
 from aos.kernel.errors import NotDone, OutcomeUnknown, Reject
 from aos.kernel.gatekeeper import Gatekeeper
 from aos.kernel.journal import Journal, Operation, Result
@@ -49,6 +50,7 @@ class EffectRunner:
         agent: Address,
         declared: typing.Mapping[str, Danger],
         journal: Journal,
+        draft: Draft,
         writer: JournalWriter,
         keeper: Gatekeeper,
         entropy: Callable[[int], bytes],
@@ -57,6 +59,7 @@ class EffectRunner:
         self._agent = agent
         self._declared = declared
         self._journal = journal
+        self._draft = draft
         self._writer = writer
         self._keeper = keeper
         self._entropy = entropy
@@ -122,6 +125,7 @@ class EffectRunner:
         event, attempt = self._journal.message.event, self._journal.message.attempt
         if known is not None:
             return known, _again(known, attempt, self._turn)
+        self._draft.begin_effect()
         operation = Operation(
             n=self._journal.next,
             name=name,
@@ -221,10 +225,16 @@ def _again(known: Operation, attempt: int, turn: str) -> Operation:
 
 
 async def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
+    if inspect.iscoroutinefunction(_plain(function)):
         return await function(*args, **kwargs)
     value = await asyncio.to_thread(function, *args, **kwargs)
     return await value if inspect.isawaitable(value) else value
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function behind a callable object."""
+    known = inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)
+    return function if known else type(function).__call__
 
 
 def _with_key(function: Callable[..., Any], kwargs: dict[str, Any], operation: str) -> dict[str, Any]:
@@ -238,11 +248,8 @@ def _value(function: Callable[..., Any], result: Result) -> Any:
 
 @lru_cache(maxsize=1000)
 def _signature(function: Callable[..., Any]) -> tuple[bool, TypeAdapter[Any]]:
-    target = (
-        function
-        if inspect.isfunction(function) or inspect.ismethod(function)
-        else getattr(function, "__call__", function)
-    )
+    """Whether it wants the operation id, and how its result is read."""
+    target = _plain(function)
     try:
         wants_key = "idempotency_key" in inspect.signature(target).parameters
         hint = typing.get_type_hints(target).get("return", Any)

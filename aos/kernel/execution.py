@@ -1,4 +1,4 @@
-"""Running one event's handler: gate, validation, hook, handler, new state. What comes out is data, never an exception."""
+"""Running one event's handler: gate, validation, hook, handler, new state. What comes out is data, no exception."""
 
 from __future__ import annotations
 

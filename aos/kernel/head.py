@@ -51,7 +51,7 @@ class Unfinished(NamedTuple):
 
     key: str
     until: int
-    """ms since the epoch before which only the process that runs it may go on; 0 when the bus's session lock says who may."""
+    """ms since the epoch before which only the process that runs it may go on; 0: the bus's session lock says who may."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +94,10 @@ class Head:
         """The bytes that a record's `state` commits to."""
         line = {"life": self.life, "schema": self.schema, "timers": self.timers}
         return to_json(line) + b"\n" + self.state
+
+    def commitment(self) -> str:
+        """What the last record's `state` must say of the state as it is."""
+        return ledger.commit(self.salt, self.covered())
 
     def encode(self, covered: bytes) -> bytes:
         """The row's body. `covered` is `self.covered()`, passed because the caller has hashed it already."""

@@ -79,6 +79,15 @@ def commit(salt: bytes, data: bytes) -> str:
     return hashlib.sha256(b"\x02" + salt + data).hexdigest()
 
 
+def salted(salt: bytes, body: bytes) -> bytes:
+    """The body of a history or keyed row: its salt before it, for the commitment in the record."""
+    return salt.hex().encode() + b"\n" + body
+
+
+def unsalted(body: bytes) -> bytes:
+    return body.partition(b"\n")[2]
+
+
 def leaf(record: bytes) -> str:
     """The RFC 6962 leaf hash of a record's bytes: the next record's `prev`."""
     return hashlib.sha256(b"\x00" + record).hexdigest()

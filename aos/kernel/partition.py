@@ -1,4 +1,4 @@
-"""Reading and writing one agent's partition: the store's bytes as the kernel's data, unknown outcomes resolved (P14)."""
+"""One agent's partition, read and written: the store's bytes as the kernel's data, unknown outcomes resolved (P14)."""
 
 from __future__ import annotations
 

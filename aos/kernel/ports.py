@@ -168,7 +168,7 @@ class Blobs(Protocol):
     """Big bytes by name. Names are `tenant/type/key/turn/n`. Raises `StoreUnavailable`."""
 
     async def put(self, name: str, data: bytes) -> None:
-        """Durable when it returns. Putting the same bytes again is fine; other bytes under a taken name raise ValueError."""
+        """Durable when it returns. The same bytes again are fine; other bytes under a taken name raise ValueError."""
         ...
 
     async def get(self, name: str) -> bytes | None:
@@ -242,7 +242,7 @@ class LockLost(Exception):
 class Bus(Protocol):
     """At-least-once messages, in order within a session, with delivery times. Raises `BusUnavailable`.
 
-    Duplicates, reordering and two holders of one session must do no harm: the store's version decides (ARCHITECTURE 7)."""
+    Duplicates, reordering and two holders of one session must do no harm: the store's version decides."""
 
     async def send(self, parcels: Sequence[Parcel]) -> None:
         """Durable when it returns. When it raises, some, all or none were sent."""
@@ -283,7 +283,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateRequest:
-    """What the gate decides on. Facts from the registry, committed state or a verified token, never the caller's word."""
+    """What the gate decides on: facts from the registry, committed state or a verified token."""
 
     principal: str
     action: str

@@ -9,9 +9,9 @@ from typing import Any
 from aos.kernel import layout
 from aos.kernel.address import Address
 from aos.kernel.draft import Draft, merged
+from aos.kernel.ledger import unsalted
 from aos.kernel.partition import Partitions
 from aos.kernel.ports import Kind, Verb, Write
-from aos.kernel.turn import unsalted
 
 
 class TurnReader:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from aos.kernel.address import Address
 from aos.kernel.agent import MARK, AfterMark, Agent, CronMark, Danger, Empty, MigrateMark, OnMark, Outcome, QueryMark
 from aos.kernel.context import Context, Query
+from aos.kernel.effect_names import effect_names
 from aos.kernel.errors import AosError, InvalidEvent, RegistrationError, UnknownAgentType, UnknownEventType
 from aos.kernel.event import RESERVED_TYPES, Event
 from aos.kernel.ports import Calendar
@@ -284,6 +285,13 @@ class _Reader:
             )
 
     def _check_effects(self, effects: Mapping[str, str]) -> None:
+        for target in vars(self.cls).values():
+            for name, line in effect_names(getattr(target, "__func__", target)) if callable(target) else ():
+                if name not in effects:
+                    raise RegistrationError(
+                        f"{_where(target).rpartition(':')[0]}:{line}: effect {name!r} is not declared; "
+                        f'write class {self.cls.__name__}(Agent[…], effects={{"{name}": "write"}})'
+                    )
         for name, danger in effects.items():
             if danger not in ("read", "write", "destroy"):
                 raise RegistrationError(

@@ -8,7 +8,6 @@ from aos.kernel import canonical, ledger
 from aos.kernel.address import Address
 from aos.kernel.head import Head
 from aos.kernel.partition import Partitions
-from aos.kernel.turn import state_hash
 
 
 async def problems(partitions: Partitions) -> list[str]:
@@ -42,6 +41,6 @@ async def _chain(partitions: Partitions, agent: Address) -> list[str]:
 def _live(head: Head, last: dict[str, Any], prev: str) -> list[str]:
     if head.hash != prev:
         return ["the head's hash is not that of the last record"]
-    if head.seq and last["state"]["h"] != state_hash(head):
+    if head.seq and last["state"]["h"] != head.commitment():
         return ["the live state is not what the last record commits to"]
     return []

@@ -23,12 +23,13 @@ from aos.kernel.errors import Unavailable
 from aos.kernel.event import Event, encode_data, new_event
 from aos.kernel.gatekeeper import PermitAll
 from aos.kernel.item import Reply
+from aos.kernel.ledger import unsalted
 from aos.kernel.limits import Limits
 from aos.kernel.message import Actor, Message
 from aos.kernel.partition import Partitions
 from aos.kernel.ports import Delivery, Gate, Kind, LockLost, Parcel
 from aos.kernel.registry import Registry
-from aos.kernel.turn import Host, unsalted
+from aos.kernel.turn import Host
 from aos.system.calendar import CronCalendar
 from aos.system.scheduler import Scheduler
 from aos.system.topic import Topic

@@ -1,0 +1,101 @@
+"""Getting one event's journal rows into the store, each at the right moment and under the right fence (P8, P9, P12)."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from typing import TYPE_CHECKING
+
+from aos.kernel import layout
+from aos.kernel.execution import Run, TurnAborted
+from aos.kernel.head import Unfinished
+from aos.kernel.item import Item
+from aos.kernel.journal import Journal, Operation, Result
+from aos.kernel.ports import Answer, Batch, Committed, Row, Verb, Write
+from aos.kernel.receipt import Receipt, Status, Waits
+
+if TYPE_CHECKING:
+    from aos.kernel.cycle import Cycle
+
+
+class JournalRows:
+    """Gets one event's journal rows into the store."""
+
+    def __init__(self, cycle: Cycle, item: Item) -> None:
+        self._cycle = cycle
+        self._item = item
+        self.run: Run | None = None
+
+    async def intent(self, journal: Journal, operation: Operation, *, again: bool) -> None:
+        await self._write(journal, operation, again=again)
+
+    async def result(self, journal: Journal, result: Result) -> None:
+        row = Row(layout.journal(journal.message.event.key, result.operation.n, result=True), result.encode())
+        if result.operation.idempotent:
+            await self._write(journal, result.operation, again=False, extra=row)
+            return
+        intent = Write(
+            Verb.EXPECT, layout.journal(journal.message.event.key, result.operation.n), result.operation.encode()
+        )
+        batch = Batch(result.operation.turn, None, None, (intent, Write(Verb.PUT, row.key, row.body)))
+        await self._checked(await self._cycle.partitions.journal_write(self._cycle.agent, batch, row))
+
+    async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
+        """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
+        try:
+            await self._write_rows(journal, operation, again=again, extra=extra)
+        except BaseException as error:
+            assert self.run is not None
+            # A time-out in the middle of the write: read again what came of it.
+            self.run.aborted = TurnAborted(counts=1) if isinstance(error, CancelledError) else error
+            raise
+        journal.written = True
+        journal.keep(operation)
+
+    async def _write_rows(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None) -> None:
+        cycle, item, key = self._cycle, self._item, journal.message.event.key
+        if cycle.turn.ended:
+            await cycle.flush(go_on=True)
+        await cycle.guard(item)
+        writes, receipt = [], item.receipt
+        if not journal.written or cycle.turn.head.unfinished is None:
+            writes, receipt = self._opening(journal)
+        own = Row(layout.journal(key, operation.n), operation.encode())
+        writes.append(Write(Verb.PUT, own.key, own.body))
+        if again:
+            writes.append(Write(Verb.DELETE, layout.journal(key, operation.n, result=True)))
+        if extra is not None:
+            writes.append(Write(Verb.PUT, extra.key, extra.body))
+        await cycle.journal_rows(writes, own)
+        item.receipt, item.looked, item.backlog = receipt, True, None
+
+    def _opening(self, journal: Journal) -> tuple[list[Write], Receipt]:
+        """The event whole, its receipt, and the head that names it (P8); a backlog row goes, the journal has it now."""
+        cycle, item, message = self._cycle, self._item, journal.message
+        head = cycle.turn.head
+        receipt = Receipt(
+            attempt=message.attempt,
+            status=Status.OPEN,
+            request=message.event.request_hash,
+            waits=Waits.EFFECT,
+            turn=cycle.turn.id,
+            at=cycle.now,
+            journal=True,
+            starts=item.receipt.starts if item.receipt else 0,
+        )
+        verb = Verb.INSERT if item.receipt is None else Verb.PUT
+        writes = [
+            Write(verb, layout.receipt(message.event.key), receipt.encode()),
+            Write(Verb.PUT, layout.journal(message.event.key, 0), journal.opening()),
+        ]
+        until = 0 if item.delivery is not None or item.unfinished else cycle.now + cycle.kernel.limits.turn
+        head.unfinished = Unfinished(message.event.key, until)
+        if item.backlog is not None:
+            writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))
+            head.backlog = (item.backlog + 1, head.backlog[1])
+        return writes, receipt
+
+    async def _checked(self, answer: Answer) -> None:
+        if not isinstance(answer, Committed):
+            assert self.run is not None
+            self.run.aborted = TurnAborted(counts=1)
+            raise self.run.aborted
