@@ -33,7 +33,7 @@ _META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, version INTEGER
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _MENDING = {
     sqlite3.SQLITE_BUSY: "is locked: another process holds it; stop that process or wait for it",
-    sqlite3.SQLITE_READONLY: "is read-only for this user; make the file and its directory writable (chmod u+w)",
+    sqlite3.SQLITE_READONLY: "is read-only for this user; make it, its -wal and its directory writable (chmod u+w)",
     sqlite3.SQLITE_PERM: "is not accessible to this user; change the owner or the permissions of the file",
     sqlite3.SQLITE_CANTOPEN: "can't be opened; its directory must exist and be writable for this user",
     sqlite3.SQLITE_FULL: "is full: the disk or a quota has no room left; free some and come again",
@@ -226,6 +226,8 @@ class SqliteFile:
             _make(self.path)
         except OSError as error:
             raise StoreUnavailable(f"{self.path} can't be made: {error.strerror or error}") from error
+        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise StoreUnavailable(f"{self.path} {_MENDING[sqlite3.SQLITE_READONLY]}")
         writer = self._connection()
         try:
             self._prepare(writer)
@@ -265,6 +267,7 @@ class SqliteFile:
                 conn.execute("INSERT INTO meta VALUES (?, ?)", (name, version))
             elif versions[name] != version:
                 raise StoreUnavailable(self._foreign_version(name, versions[name], version))
+        conn.execute("UPDATE meta SET version = version")  # BEGIN IMMEDIATE alone succeeds on a read-only file
         conn.execute("COMMIT")
 
     def _foreign_version(self, name: str, found: int, known: int) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aos.kernel.clock import SystemClock, SystemEntropy
 from aos.kernel.ports import Clock
@@ -38,6 +42,51 @@ class JumpingClock:
 
 def sqlite_file(path: Path, *, clock: Clock | None = None, queue: int = 4096) -> SqliteFile:
     return SqliteFile(path, clock=clock or SystemClock(), entropy=SystemEntropy(), queue=queue)
+
+
+TABLE = ("CREATE TABLE t (x)",)
+
+
+class Watched(SqliteFile):
+    """Counts COMMITs and lets a test stand in their way."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **{"clock": SystemClock(), "entropy": SystemEntropy(), **options})
+        self.require("test", TABLE)
+        self.commits: list[threading.Thread] = []
+        self.before_commit: Callable[[sqlite3.Connection], None] = lambda conn: None
+        self.after_commit: Callable[[], None] = lambda: None
+
+    def _commit(self, conn: sqlite3.Connection) -> None:
+        self.commits.append(threading.current_thread())
+        self.before_commit(conn)
+        super()._commit(conn)
+        self.after_commit()
+
+    def rows(self) -> list[Any]:
+        return [x for (x,) in self.read("SELECT x FROM t ORDER BY rowid")]
+
+
+@asynccontextmanager
+async def opened(path: Path, **options: Any) -> AsyncIterator[Watched]:
+    file = Watched(path, **options)
+    await file.open()
+    try:
+        yield file
+    finally:
+        await file.close()
+
+
+def add(x: object) -> Callable[[sqlite3.Connection], object]:
+    def work(conn: sqlite3.Connection) -> object:
+        conn.execute("INSERT INTO t VALUES (?)", (x,))
+        return x
+
+    return work
+
+
+async def outcomes(*writes: Any) -> list[Any]:
+    return await asyncio.gather(*writes, return_exceptions=True)
 
 
 class MemoryFactory:
