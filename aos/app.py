@@ -1,4 +1,7 @@
-"""`AgentOperatingSystem`: wires the parts, nothing else. Hosts, the command line and tests all take one."""
+"""`AgentOperatingSystem`: wires the parts, nothing else. Hosts and the command line take one.
+
+It asks and sends; what was sent is worked on by a host, such as `aos.hosts.worker.Worker`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from aos import __version__
-from aos.hosts.worker import Worker
 from aos.ingress import external_message
 from aos.kernel import codec, commands, schedules
 from aos.kernel.address import Address
@@ -52,11 +54,8 @@ class AgentOperatingSystem:
         calendar: Calendar | None = None,
         limits: Limits | None = None,
         instance: str | None = None,
-        sessions: int = 64,
-        watchdog: float = 0.0,
     ) -> None:
-        """`sessions`: agents that this process works on at a time; 0: none, it only asks and sends. `watchdog`: seconds
-        for which a handler may block the loop before the process ends; 0: for ever."""
+        """`instance`: how this process is called in the records that it commits."""
         if (store is None) != (bus is None) or (store is None) != (blobs is None):
             raise ValueError("give store=, blobs= and bus= together, or none of them")
         self.clock = clock or SystemClock()
@@ -69,8 +68,6 @@ class AgentOperatingSystem:
         self._gate = gate or PermitAll()
         self._limits = limits or Limits()
         self._host = Host("aos", __version__, instance or f"{socket.gethostname()}:{os.getpid()}")
-        self._sessions = sessions
-        self._watchdog = watchdog
         self._stack = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
 
@@ -93,9 +90,6 @@ class AgentOperatingSystem:
         self._dispatcher = Dispatcher(kernel)
         self._stack.push_async_callback(self._dispatcher.close)
         await self.initialize()
-        if self._sessions:
-            worker = Worker(self._dispatcher, bus, self.clock, sessions=self._sessions, watchdog=self._watchdog)
-            await self._stack.enter_async_context(worker)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
@@ -107,6 +101,11 @@ class AgentOperatingSystem:
         if self._dispatcher is None:
             raise RuntimeError("the system is not running: use `async with AgentOperatingSystem(...) as aos`")
         return self._dispatcher
+
+    @property
+    def bus(self) -> Bus:
+        """The bus, for hosts that pull from it."""
+        return self.dispatcher.kernel.bus
 
     def register_agent(self, agent: Agent[Any] | type[Agent[Any]]) -> AgentType:
         """Register one more type; its schedules are armed by the next `initialize`."""

@@ -10,35 +10,30 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from aos.app import AgentOperatingSystem
 from aos.hosts.watchdog import Watchdog
 from aos.kernel.address import Address
-from aos.kernel.dispatcher import Dispatcher
 from aos.kernel.errors import Unavailable
-from aos.kernel.ports import Bus, Clock, Delivery, LockLost, Session
+from aos.kernel.ports import Delivery, LockLost, Session
 
 log = logging.getLogger("aos")
 
 IDLE_WAIT = 5.0
 """Seconds that a look for work may wait; a message wakes it at once."""
 MAX_PAUSE = 60.0
+PATIENCE = 50
+"""Batches after which a session that always has messages goes to the back of the queue."""
 
 
 class Worker:
-    """`sessions` agents at a time, in one process."""
+    """Works on what is sent: `async with AgentOperatingSystem(…) as aos, Worker(aos): …`."""
 
     def __init__(
-        self,
-        dispatcher: Dispatcher,
-        bus: Bus,
-        clock: Clock,
-        *,
-        sessions: int = 64,
-        batch: int = 32,
-        watchdog: float = 0.0,
+        self, aos: AgentOperatingSystem, *, sessions: int = 64, batch: int = 32, watchdog: float = 0.0
     ) -> None:
-        self._dispatcher = dispatcher
-        self._bus = bus
-        self._clock = clock
+        """`sessions`: agents worked on at a time. `batch`: events taken at a time. `watchdog`: seconds for which a
+        handler may block the event loop before the process ends; 0: for ever."""
+        self._aos = aos
         self._sessions = sessions
         self._batch = batch
         self._watchdog = Watchdog(watchdog) if watchdog else None
@@ -73,11 +68,11 @@ class Worker:
         pause = 1.0
         while not self._stopping.is_set():
             try:
-                sessions = await self._bus.accept(self._sessions - len(self._running), wait=IDLE_WAIT)
+                sessions = await self._aos.bus.accept(self._sessions - len(self._running), wait=IDLE_WAIT)
                 pause = 1.0
             except Unavailable as error:
                 log.warning("no work can be taken: %s", error)
-                await self._clock.sleep(pause)
+                await self._aos.clock.sleep(pause)
                 pause = min(pause * 2, MAX_PAUSE)
                 continue
             for session in sessions:
@@ -98,10 +93,12 @@ class Worker:
             log.error("a session ended with an error", exc_info=task.exception())
 
     async def _serve(self, session: Session) -> None:
-        """One session until it has no messages, or the lock is lost."""
+        """One session until it has no messages, the lock is lost, or others have waited long enough."""
         agent = Address.parse(session.name)
         try:
-            while not self._stopping.is_set():
+            for _ in range(PATIENCE):
+                if self._stopping.is_set():
+                    break
                 deliveries = await session.receive(self._batch)
                 if not deliveries:
                     break
@@ -115,7 +112,7 @@ class Worker:
         pause = 1.0
         while True:
             try:
-                done = await self._dispatcher.dispatch(agent, deliveries)
+                done = await self._aos.dispatcher.dispatch(agent, deliveries)
                 if done:
                     await session.complete(done)
                 return
@@ -129,7 +126,7 @@ class Worker:
     async def _wait(self, session: Session, pause: float) -> None:
         """Wait without letting the lock run out, and not longer than there is a reason to."""
         stopping = asyncio.ensure_future(self._stopping.wait())
-        sleeping = asyncio.ensure_future(self._clock.sleep(pause))
+        sleeping = asyncio.ensure_future(self._aos.clock.sleep(pause))
         try:
             await asyncio.wait({stopping, sleeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -69,6 +69,8 @@ class Cycle:
 
     async def run(self, items: list[Item]) -> None:
         """Take as many items to their end as fit one turn; the rest stay as they are, for the next cycle."""
+        for item in items:
+            item.look_again()
         loaded = await self.partitions.load(self.agent)
         await self._deliver_earlier(loaded.outbox)
         head = loaded.head or Head.new(self.agent, self.now)
@@ -437,7 +439,6 @@ class Cycle:
         """Receipts were there already: whoever they belong to is looked up in the next cycle."""
         for item, *_ in self.turn.ended:
             if layout.receipt(item.message.event.key) in keys:
-                item.looked, item.receipt = False, None
                 item.suspect = True
 
     async def _deliver(self, sealed: Sealed, row: str) -> None:

@@ -73,6 +73,11 @@ class Item:
     def count(self) -> int:
         return self.delivery.count if self.delivery else 1
 
+    def look_again(self) -> None:
+        """A new cycle begins: what an earlier one knew of the receipt may not hold any more."""
+        self.suspect = self.suspect or self.looked
+        self.looked, self.receipt = False, None
+
     def end(
         self, ended: Ended, *, value: bytes | None = None, reason: str | None = None, duplicate: bool = False
     ) -> None:

@@ -31,7 +31,7 @@ class Backend(Protocol):
 class MemoryBackend:
     """State in memory."""
 
-    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._store, self._blobs, self._broker = MemoryStore(), MemoryBlobs(), MemoryBroker(clock)
 
     async def connect(self) -> Connection:

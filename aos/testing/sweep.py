@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,21 +22,28 @@ class Sweep:
 
 async def sweep(
     scenario: Callable[[World], Awaitable[None]],
-    *agents: Agent[Any] | type[Agent[Any]],
+    *types: Agent[Any] | type[Agent[Any]],
+    agents: Callable[[], Agent[Any] | Sequence[Agent[Any]]] | None = None,
     points: Iterable[FaultPoint] = tuple(FaultPoint),
     each: int = 3,
     **options: Any,
 ) -> Sweep:
     """Run the scenario without a fault to see what it passes, then again with a fault at each of the first `each`
-    passages of each point. A fault that never fires is an error; so is a world that can't be verified afterwards."""
-    async with World(*agents, **options) as world:
+    passages of each point. A fault that never fires is an error; so is a world that can't be verified afterwards.
+    `agents` makes new agents for each world, where they hold something that must not be shared."""
+
+    def fresh() -> Sequence[Agent[Any] | type[Agent[Any]]]:
+        made = agents() if agents is not None else ()
+        return (*types, *(made if isinstance(made, Sequence) else (made,)))
+
+    async with World(*fresh(), **options) as world:
         await scenario(world)
         world.verify()
         passed = dict(world.faults.passed)
     wanted = tuple(points)
     faults = tuple(Fault(point, n) for point in wanted for n in range(1, min(each, passed.get(point, 0)) + 1))
     for fault in faults:
-        async with World(*agents, fault=fault, **options) as world:
+        async with World(*fresh(), fault=fault, **options) as world:
             try:
                 await scenario(world)
                 world.verify()

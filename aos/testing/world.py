@@ -11,6 +11,7 @@ import heapq
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from aos.ingress import external_message
@@ -111,10 +112,12 @@ class World:
         limits: Limits | None = None,
         start: datetime = START,
         seed: str = "aos",
+        path: Path | None = None,
     ) -> None:
         """`hostile`: see above. `processes`: the work alternates between so many. `fault`: one fault, to be injected
         once; leaving the world without its having fired is an error. `settle_together`: on SQLite, commit and send in
-        one transaction (the default there, unless hostile)."""
+        one transaction (the default there, unless hostile). `path`: the SQLite file, to go on where another world
+        (or another process) stopped; without one it is a temporary file."""
         self.clock = ManualClock(start)
         self.entropy = SeededEntropy(seed)
         self.registry = Registry(CronCalendar())
@@ -128,6 +131,7 @@ class World:
         self.crashes = 0
         self._fault = fault
         self._kind = backend
+        self._path = path
         self._count = processes
         self._processes: list[Process] = []
         self._born = 0
@@ -138,8 +142,9 @@ class World:
         self._hostility = _Hostility(self.faults) if hostile else None
 
     async def __aenter__(self) -> World:
-        make: type[MemoryBackend | SqliteBackend] = MemoryBackend if self._kind == "memory" else SqliteBackend
-        self._backend: Backend = make(self.clock, self.entropy)
+        self._backend: Backend = (
+            MemoryBackend(self.clock) if self._kind == "memory" else SqliteBackend(self.clock, self.entropy, self._path)
+        )
         for _ in range(self._count):
             self._processes.append(await self._process())
         await self._surviving(self._arm_schedules)
@@ -201,10 +206,14 @@ class World:
                 return
         raise AssertionError("the world does not come to rest: agents that send to each other in a circle?")
 
-    async def command(self, agent: Address | str, type: str, data: Any = None, *, by: Actor = OPERATOR) -> Any:
+    async def command(
+        self, agent: Address | str, type: str, data: Any = None, *, by: Actor = OPERATOR, id: str | None = None
+    ) -> Any:
         """An operator's command: `aos.suspend`, `aos.dead_letter.redrive`, … (`aos.kernel.commands`)."""
         assert type in commands.COMMANDS, f"no command {type!r}"
-        event = Event(id=self.entropy.bytes(8).hex(), source="aos:operator", type=type, body=encode_data(data or {}))
+        event = Event(
+            id=id or self.entropy.bytes(8).hex(), source="aos:operator", type=type, body=encode_data(data or {})
+        )
         answer = Answer(self, Message(to=_address(agent), event=event, actor=by, sent_at=self.clock.now()))
         self._asked.append(answer)
         return await answer
