@@ -253,6 +253,10 @@ class Bus(Protocol):
         first; empty when there is none."""
         ...
 
+    async def depth(self, due: int | None = None) -> int:
+        """Messages that were sent and not completed; with `due`, only those due by then (ms since the epoch)."""
+        ...
+
 
 class Settler(Protocol):
     """Where store and bus share one file: commit, send, list rows and completion in one transaction (P32)."""

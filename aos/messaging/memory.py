@@ -112,6 +112,11 @@ class MemoryBroker:
         for lock in [lock for lock in self._locks.values() if lock.owner is owner]:
             self.unlock(lock, counted=counted)
 
+    def depth(self, due: int | None) -> int:
+        """Messages that are not completed, as far as they are due by then."""
+        waiting = sum(map(len, self._ready.values())) + sum(len(lock.hand) for lock in self._locks.values())
+        return waiting + sum(1 for later, _, _ in self._later if due is None or later <= due)
+
     def next_change(self) -> float:
         """Seconds until a message becomes due or a lock expires, whichever is first."""
         due = [self._later[0][0] - self.clock.now()] if self._later else []
@@ -192,6 +197,10 @@ class MemoryBus:
                 if locks or left <= 0:
                     return [MemorySession(broker, lock) for lock in locks]
                 await broker.waiters.pause(told, min(left, broker.next_change()))
+
+    async def depth(self, due: int | None = None) -> int:
+        self._check()
+        return self._broker.depth(due)
 
     async def close(self) -> None:
         """Release everything and go."""

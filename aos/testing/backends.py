@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from aos.embedded import Embedded
 from aos.kernel.ports import Blobs, Bus, Clock, Entropy, Settler, Store
+from aos.messaging.embedded import EmbeddedBus
 from aos.messaging.memory import MemoryBroker, MemoryBus
 from aos.storage.memory import MemoryBlobs, MemoryStore
 
@@ -39,8 +41,7 @@ class MemoryBackend:
 
     async def die(self, connection: Connection) -> None:
         assert isinstance(connection.bus, MemoryBus)
-        bus: Any = connection.bus
-        bus.die()
+        connection.bus.die()
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -53,19 +54,17 @@ class SqliteBackend:
         self._clock, self._entropy = clock, entropy
         self._folder = None if path else tempfile.TemporaryDirectory(prefix="aos-world-")
         self._path = path or Path(self._folder.name if self._folder else "") / "aos.db"
-        self._open: list[Any] = []
+        self._open: list[Embedded] = []
 
     async def connect(self) -> Connection:
-        from aos.embedded import Embedded
-
-        embedded = Embedded(self._path, clock=self._clock, entropy=self._entropy)
+        embedded = Embedded(self._path, clock=self._clock, entropy=self._entropy, renew_every=None)
         await embedded.open()
         self._open.append(embedded)
         return Connection(embedded.store, embedded.blobs, embedded.bus, embedded)
 
     async def die(self, connection: Connection) -> None:
-        bus: Any = connection.bus
-        bus.die()
+        assert isinstance(connection.bus, EmbeddedBus)
+        connection.bus.die()
 
     async def close(self) -> None:
         for embedded in self._open:

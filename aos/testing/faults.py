@@ -96,7 +96,7 @@ class FaultPoint(Enum):
 
 
 LEAVES_UNKNOWN = frozenset((FaultPoint.INTENT_AFTER, FaultPoint.RESULT_BEFORE, FaultPoint.RESULT_LOST))
-"""After a fault here an effect that is not idempotent has an unknown outcome, and stops visibly: that is right (P10)."""
+"""After a fault here an effect that is not idempotent has an unknown outcome and stops visibly: that is right (P10)."""
 
 
 class Crash(BaseException):

@@ -24,6 +24,7 @@ Check: TypeAlias = Callable[[Bench], Awaitable[None]]
 CHECKS: tuple[Check, ...] = (
     sessions.delivers_in_the_order_of_sending,
     sessions.keeps_sessions_apart,
+    sessions.tells_its_depth,
     sessions.gives_a_session_to_one_holder,
     sessions.hands_nothing_out_twice,
     sessions.hands_the_holder_what_is_sent_meanwhile,

@@ -19,6 +19,19 @@ async def delivers_in_the_order_of_sending(bench: Bench) -> None:
     same([delivery.count for delivery in got], [1] * 10, "counts")
 
 
+async def tells_its_depth(bench: Bench) -> None:
+    bus = await bench.open()
+    true(await bus.depth() == 0, "an empty bus has a depth")
+    await bus.send([*parcels("a", 3), Parcel("later", "b", b"", bench.now() + 60_000)])
+    true(await bus.depth() == 4, "all that was sent counts")
+    true(await bus.depth(bench.now()) == 3, "what is not due yet does not count")
+    session = await accept_one(bus)
+    got = await session.receive(10)
+    true(await bus.depth(bench.now()) == 3, "what is in hand still counts")
+    await session.complete(got[:2])
+    true(await bus.depth(bench.now()) == 1, "what is completed does not")
+
+
 async def keeps_sessions_apart(bench: Bench) -> None:
     bus = await bench.open()
     names = [f"tenant/order/{n}" for n in range(40)]

@@ -23,6 +23,8 @@ POLL_FIRST: Final = 0.02
 POLL_LAST: Final = 0.1
 """Seconds between looks for what other processes sent. What this one sends wakes its waiters at once."""
 
+MAX_TIME: Final = 2**62
+
 CENSUS: Final = 0.5
 """Seconds between looks at whether the other holders live, while there is other work."""
 
@@ -66,6 +68,10 @@ class EmbeddedBus:
                     return []
                 await waiters.pause(told, min(left, self._until_due(), pause * (1 + self._entropy.bytes(1)[0] / 255)))
                 pause = min(pause * 1.5, POLL_LAST / 2)
+
+    async def depth(self, due: int | None = None) -> int:
+        ((count,),) = self._client.read(sql.DEPTH, (MAX_TIME if due is None else due,))
+        return count
 
     async def close(self) -> None:
         """Release everything at once and stop the thread. Closing twice is fine."""

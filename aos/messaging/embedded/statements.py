@@ -65,6 +65,9 @@ COUNT_UP: Final = """UPDATE bus SET count = count + 1 WHERE n IN
     (SELECT n FROM bus WHERE session = ? AND due IS NULL ORDER BY n LIMIT ?)"""
 """The first due messages of a session may have been in the hand of a holder that is gone."""
 
+DEPTH: Final = "SELECT COUNT(*) FROM bus WHERE due IS NULL OR due <= ?"
+"""Messages that are not completed, as far as they are due by a time."""
+
 # -------------------------------------------------------------------------------------------------- sessions
 
 ENLIST: Final = "INSERT INTO bus_session (name, owner, fence, turn) VALUES (?, 0, 0, ?) ON CONFLICT (name) DO NOTHING"
