@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import sqlite3
 import weakref
 from collections import deque
@@ -59,7 +60,7 @@ class SqliteFile:
     ) -> None:
         self.path = Path(path).resolve()
         self._clock = clock
-        self._entropy = entropy
+        self._jitter = random.Random(entropy.bytes(8))  # how often it is asked depends on other processes
         self._limit = queue
         self._lock_wait = lock_wait
         self._schemas: dict[str, tuple[int, tuple[str, ...]]] = {"file": (1, ())}
@@ -108,7 +109,7 @@ class SqliteFile:
     def read(self, sql: str, params: Sequence[Value] = ()) -> Found:
         """The rows of one SELECT: committed state of one moment, read on the loop (a thread would cost more)."""
         if self._reader is None:
-            raise self._not_open()
+            raise StoreUnavailable(f"{self.path} is not open")
         try:
             return self._reader.execute(sql, params).fetchall()
         except sqlite3.Error as error:
@@ -122,11 +123,11 @@ class SqliteFile:
         rolled back and each neighbour is carried out again by itself, so a work may run more than once and only
         its last result counts. A caller who is cancelled while waiting does not take the work back: it commits.
 
-        Raises what the work raised, `StoreBusy` when the queue is full, `CommitUnknown` when the COMMIT failed and
+        Raises what the work raised, `StoreBusy` when the queue is full, `CommitUnknown` when a COMMIT failed and
         `StoreUnavailable` when certainly nothing was written.
         """
         if self._reader is None:
-            raise self._not_open()
+            raise StoreUnavailable(f"{self.path} is not open")
         if len(self._queue) >= self._limit:
             raise StoreBusy(f"{self.path}: {self._limit} writes are waiting already")
         loop = asyncio.get_running_loop()
@@ -185,8 +186,10 @@ class SqliteFile:
                 await _to_the_end(commit)
         except sqlite3.Error as error:
             self._roll_back(conn)
+            # What makes a transaction count is written last, so where the disk was full it was not written.
+            failure = StoreUnavailable if _code(error) == sqlite3.SQLITE_FULL else CommitUnknown
             for job, _ in results:
-                job.fail(CommitUnknown(f"the COMMIT failed; {self._unavailable(error)}"))
+                job.fail(failure(f"the COMMIT failed; {self._unavailable(error)}"))
             return False
         return True
 
@@ -219,7 +222,7 @@ class SqliteFile:
                 deadline = now + self._lock_wait if deadline is None else deadline
                 if _code(error) not in _BUSY or now >= deadline:
                     raise self._unavailable(error) from None
-            await self._clock.sleep(0.0001 + 0.0005 * self._entropy.bytes(1)[0] / 255)
+            await self._clock.sleep(self._jitter.uniform(0.0001, 0.0006))
 
     def _connect(self) -> None:
         try:
@@ -273,9 +276,6 @@ class SqliteFile:
     def _foreign_version(self, name: str, found: int, known: int) -> str:
         who = "a newer AOS; upgrade this one" if found > known else "an older AOS that this one can't read"
         return f"{self.path} was made by {who} (schema {name!r} is {found}, this one knows {known})"
-
-    def _not_open(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self.path} is not open")
 
     def _unavailable(self, error: Exception) -> Exception:
         """A fault of the file as what to do about it; anything else (a work's own, a bug in SQL) as it is."""

@@ -126,6 +126,19 @@ async def test_p32_a_failed_commit_is_unknown_for_each(file: Watched, committed:
     assert file.rows()[-1] == "later"
 
 
+async def test_a_commit_for_which_the_disk_was_full_certainly_did_not_happen(file: Watched) -> None:
+    def fail(_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    file.before_commit = fail
+    found = await outcomes(file.write(add(1)), file.write(add(2)))
+    assert [type(error) for error in found] == [StoreUnavailable] * 2
+    assert "aos.db is full" in str(found[0])
+    assert file.rows() == []
+
+
 async def test_a_connection_that_can_not_roll_back_is_replaced(file: Watched) -> None:
     def broken(conn: sqlite3.Connection) -> None:
         conn.close()
