@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -54,6 +55,29 @@ async def test_locked_for_a_while(tmp_path: Path) -> None:
             clock.sleeps.clear()
             assert await file.write(add(1)) == 1
             assert len(clock.sleeps) == 5
+
+
+def test_a_loop_that_is_torn_down_while_it_waits_for_the_lock(tmp_path: Path) -> None:
+    """`asyncio.run` cancels every task: nobody hangs, and nothing is written."""
+    file = Watched(tmp_path / "aos.db")
+
+    async def main() -> asyncio.Task[object]:
+        await file.open()
+        other.execute("BEGIN IMMEDIATE")
+        write = asyncio.ensure_future(file.write(add(1)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return write
+
+    async def afterwards() -> None:
+        other.rollback()
+        assert file.rows() == []
+        assert await file.write(add(2)) == 2
+        await file.close()
+
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as other:
+        assert asyncio.run(main()).cancelled()
+        asyncio.run(afterwards())
 
 
 async def test_locked_when_it_is_opened(tmp_path: Path) -> None:
