@@ -35,7 +35,6 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _MENDING = {
     sqlite3.SQLITE_BUSY: "is locked: another process holds it; stop that process or wait for it",
     sqlite3.SQLITE_READONLY: "is read-only for this user; make it, its -wal and its directory writable (chmod u+w)",
-    sqlite3.SQLITE_PERM: "is not accessible to this user; change the owner or the permissions of the file",
     sqlite3.SQLITE_CANTOPEN: "can't be opened; its directory must exist and be writable for this user",
     sqlite3.SQLITE_FULL: "is full: the disk or a quota has no room left; free some and come again",
     sqlite3.SQLITE_IOERR: "met an I/O error; check the disk and the system log",
@@ -83,10 +82,7 @@ class SqliteFile:
         if self._reader is not None:
             return
         if self.path in _inherited:
-            raise StoreUnavailable(
-                f"{self.path} was open when this process was forked, and SQLite's locks are not inherited; "
-                "open it after the fork only, or start processes with `spawn`"
-            )
+            raise StoreUnavailable(f"{self.path} was open when this process was forked; open it after the fork only")
         await self._patiently(self._connect)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aos-commit")
         _open.add(self)
@@ -154,7 +150,7 @@ class SqliteFile:
     async def _carry_out(self, group: list[_Job], *, inline: bool) -> None:
         try:
             conn = await self._patiently(self._begin)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, sqlite3.Error) as error:
             for job in group:
                 job.fail(StoreUnavailable(str(error)))
             return
@@ -226,11 +222,11 @@ class SqliteFile:
 
     def _connect(self) -> None:
         try:
-            _make(self.path)
+            fault = _make(self.path)
         except OSError as error:
             raise StoreUnavailable(f"{self.path} can't be made: {error.strerror or error}") from error
-        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise StoreUnavailable(f"{self.path} {_MENDING[sqlite3.SQLITE_READONLY]}")
+        if fault:
+            raise StoreUnavailable(f"{self.path} {_MENDING[fault]}")
         writer = self._connection()
         try:
             self._prepare(writer)
@@ -241,9 +237,7 @@ class SqliteFile:
         self._writer = writer
 
     def _connection(self, *pragmas: str) -> sqlite3.Connection:
-        conn = sqlite3.connect(
-            self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+        conn = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             for pragma in (*_PRAGMAS, *pragmas):
                 conn.execute(f"PRAGMA {pragma}")
@@ -312,15 +306,22 @@ def _code(error: Exception) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _make(path: Path) -> None:
-    """An empty file that only its owner can read; SQLite gives its -wal and -shm files the same mode."""
+def _make(path: Path) -> int:
+    """An empty file that only its owner can read; SQLite gives its -wal and -shm files the same mode.
+
+    Where there is one, what is wrong with it that SQLite must not be let near, because it would change it."""
     for folder in reversed(path.parents):
         if not folder.exists():
             folder.mkdir(0o700, exist_ok=True)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return  # never opened here: closing it again would drop this process's locks on it (POSIX)
+    except FileExistsError:  # never opened here: closing it again would drop this process's locks on it (POSIX)
+        if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            return sqlite3.SQLITE_READONLY
+        wal = path.with_name(f"{path.name}-wal")
+        if path.stat().st_size == 0 and wal.exists() and wal.stat().st_size > 0:
+            return sqlite3.SQLITE_CORRUPT
+    return 0
 
 
 async def _to_the_end(thread: asyncio.Future[None]) -> None:
@@ -338,7 +339,7 @@ _parents: list[object] = []
 
 
 def _after_fork() -> None:
-    """A child believes it holds the parent's locks and does not: a parent that closes would delete its WAL."""
+    """A child would believe that it holds the parent's locks: a parent that closes would delete its WAL."""
     for file in tuple(_open):
         file._forget()  # pyright: ignore[reportPrivateUsage]
     _open.clear()

@@ -173,6 +173,17 @@ async def test_truncated(closed: Path, share: float) -> None:
         await Watched(closed).open()
 
 
+async def test_emptied_after_a_crash(tmp_path: Path) -> None:
+    """SQLite would take it for a new file and delete what the WAL still holds."""
+    async with opened(tmp_path / "aos.db") as file:
+        await file.write(add(1))
+        for tail in ("", "-wal"):
+            (tmp_path / f"crashed.db{tail}").write_bytes((tmp_path / f"aos.db{tail}").read_bytes() if tail else b"")
+    with pytest.raises(StoreUnavailable, match=r"crashed\.db is damaged"):
+        await Watched(tmp_path / "crashed.db").open()
+    assert (tmp_path / "crashed.db-wal").stat().st_size > 0, "left as it is"
+
+
 @pytest.mark.parametrize("content", [b"not a database, but long enough to have a header" * 100, b"short"])
 async def test_not_a_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "aos.db"
