@@ -6,20 +6,32 @@ behind; a turn drains at most 32 rows and sends itself `DRAIN` for the rest.
 
 from __future__ import annotations
 
+import json
+
+from pydantic_core import to_json
+
 from aos.kernel import message as envelope
 from aos.kernel.head import Head, Life
 from aos.kernel.message import Message
+from aos.kernel.receipt import Receipt, Status, Waits
 
 DRAIN = "aos.drain"
 ROWS = 32
 
 
-def encode(message: Message) -> bytes:
-    return envelope.encode(message)
+def encode(message: Message, receipt: Receipt | None) -> bytes:
+    """The row: what the receipt knows and a run must not forget, then the envelope."""
+    kept = {"journal": receipt.journal, "starts": receipt.starts} if receipt else {"journal": False, "starts": 0}
+    return to_json(kept) + b"\n" + envelope.encode(message)
 
 
-def decode(body: bytes) -> Message:
-    return envelope.decode(body)
+def decode(body: bytes) -> tuple[Message, Receipt]:
+    """The message, and its receipt as far as it bears on the run."""
+    line, _, rest = body.partition(b"\n")
+    message = envelope.decode(rest)
+    kept = json.loads(line)
+    request = message.event.request_hash
+    return message, Receipt(attempt=message.attempt, status=Status.OPEN, request=request, waits=Waits.BACKLOG, **kept)
 
 
 def waiting(head: Head) -> int:

@@ -4,12 +4,11 @@ record and a receipt; it works whatever the agent's life cycle (P25), and only t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aos.kernel import backlog, endings, erasure, index, intents, layout, schedules
+from aos.kernel import backlog, calls, endings, erasure, index, intents, layout, schedules, timers
 from aos.kernel.address import Address
 from aos.kernel.deadletter import DeadLetter
 from aos.kernel.errors import AgentTerminated, AosError, InvalidEvent, NoSuchAgent, Refused
@@ -22,6 +21,7 @@ from aos.kernel.ledger import Entry
 from aos.kernel.message import Message
 from aos.kernel.ports import Verb
 from aos.kernel.receipt import Receipt, Status, Waits
+from aos.kernel.registry import CronJob
 
 if TYPE_CHECKING:
     from aos.kernel.cycle import Cycle
@@ -62,47 +62,66 @@ def drain(agent: Address, turn: Turn) -> Message:
     return Message(to=agent, event=event, sent_at=turn.now)
 
 
-async def carry_out(cycle: Cycle, item: Item) -> None:
-    """Carry out one command in the cycle's turn; `Refusal` when it can't be."""
+async def carry_out(cycle: Cycle, item: Item, found: Journal | None) -> None:
+    """Carry out one command in the cycle's turn; `Refusal` when it can't be. `found`: the journal of its hook."""
     message = item.message
     if message.actor.type == "agent" and message.actor.id != message.to.log:
         raise Refusal(Refused(f"{message.event.type} may not be sent by another agent"))
-    entries, reply = await COMMANDS[message.event.type](cycle, item, message.event.data or {})
+    data = message.event.data or {}
+    if message.event.type in TRANSITIONS:
+        await _transition(cycle, item, data, found)
+        return
+    entries, reply = await COMMANDS[message.event.type](cycle, item, data)
     endings.commanded(cycle.turn, item, entries, reply)
 
 
-async def _transition(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+async def _transition(cycle: Cycle, item: Item, data: dict[str, Any], found: Journal | None) -> None:
     known, target, kind, hook = TRANSITIONS[item.message.event.type]
     life = cycle.turn.head.life
     if life is target:
-        return [], {"life": life, "changed": False}
+        endings.commanded(cycle.turn, item, [], {"life": life, "changed": False})
+        return
     if life is Life.TERMINATED:
         raise Refusal(AgentTerminated(f"{cycle.agent} has been terminated"))
     if life not in known:
         raise Refusal(
             Refused(f"{cycle.agent} is {life}; {item.message.event.type} needs it to be {', '.join(sorted(known))}")
         )
-    outcome = await cycle.run_hook(item, hook)
-    if isinstance(outcome, Failure):
-        raise Refusal(Refused(f"the hook {hook} failed: {outcome.reason}"))
+    if not await _hook(cycle, item, hook, found):
+        return
+    entries: list[Entry] = []
     if target is Life.TERMINATED:
-        cycle.turn.terminate(item.message.actor)
-        return [], {"life": target, "changed": True}
-    if target is Life.ACTIVE and not cycle.turn.head.state:
-        target = Life.CREATED
-    cycle.turn.head.life = target
-    return [{"k": kind, "why": str(data.get("why", ""))[:500]}], {"life": target, "changed": True}
+        endings.terminate(cycle.turn, item.message.actor)
+    else:
+        cycle.turn.head.life = target if cycle.turn.head.state or target is not Life.ACTIVE else Life.CREATED
+        entries = [{"k": kind, "why": str(data.get("why", ""))[:500]}]
+    endings.commanded(cycle.turn, item, entries, {"life": target, "changed": True})
+
+
+async def _hook(cycle: Cycle, item: Item, name: str, found: Journal | None) -> bool:
+    """Run the hook. False: it failed after an effect, and the command is a dead letter."""
+    hooked = await cycle.run_hook(item, name, found)
+    if hooked is None or not isinstance(hooked[1], Failure):
+        return True
+    run, failure = hooked
+    if not run.journal.written:
+        raise Refusal(Refused(f"the hook {name} failed: {failure.reason}"))
+    endings.dead(cycle.turn, item, failure.reason, failure.error, failure.trace, run)
+    return False
 
 
 async def _redrive(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
     letter = await _letter(cycle, data)
-    if letter.operations:
-        names = ", ".join(f"{o['name']} ({o['op'][:12]}…)" for o in letter.operations)
+    log = await _journal(cycle, letter)
+    if log is not None and log.open():
+        names = ", ".join(f"{operation.name} ({operation.id[:12]}…)" for operation in log.open())
         raise Refusal(Refused(f"the outcome of {names} is unknown: resolve it first"))
-    return _send_again(cycle, item, letter, data)
+    return _send_again(cycle, item, letter, data, log)
 
 
-def _send_again(cycle: Cycle, item: Item, letter: DeadLetter, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+def _send_again(
+    cycle: Cycle, item: Item, letter: DeadLetter, data: dict[str, Any], log: Journal | None
+) -> tuple[list[Entry], Any]:
     """As it was: the next attempt of the same event. Edited: a new event, and the old one is discarded (P17)."""
     turn, old = cycle.turn, letter.message
     if "data" in data:
@@ -110,10 +129,10 @@ def _send_again(cycle: Cycle, item: Item, letter: DeadLetter, data: dict[str, An
             old.event, id=f"{item.message.event.id}:{old.event.key[:16]}", body=encode_data(data["data"]), binary=False
         )
         again = replace(old, event=event, attempt=1, token=None, due=None, deferred=0, sent_at=cycle.now)
+        _forget(cycle, log)
         _close(cycle, letter, Status.DISCARDED, "redriven with other data")
     else:
-        token = old.token if old.event.type.startswith("aos.call.") else None
-        again = replace(old, attempt=old.attempt + 1, token=token, due=None, deferred=0)
+        again = replace(old, attempt=old.attempt + 1, token=None, due=None, deferred=0)
         _close(cycle, letter, Status.OPEN, None)
     turn.send(again)
     entry: Entry = {
@@ -128,8 +147,10 @@ def _send_again(cycle: Cycle, item: Item, letter: DeadLetter, data: dict[str, An
 
 async def _discard(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
     letter = await _letter(cycle, data)
-    if letter.journal:
-        _forget(cycle, await cycle.partitions.journal(cycle.agent, letter.message.event.key))
+    _forget(cycle, await _journal(cycle, letter))
+    if calls.is_answer(letter.message):
+        name = calls.timer_name(calls.outcome(letter.message).call)
+        cycle.turn.head.timers = timers.without(cycle.turn.head, name)
     _close(cycle, letter, Status.DISCARDED, "discarded by an operator")
     key = letter.message.event.key
     return [{"k": "event.discarded", "event": letter.message.event.id, "key": key}], {"key": key}
@@ -138,7 +159,7 @@ async def _discard(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list
 async def _resolve(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
     """An operator says what became of an effect whose outcome is unknown (P10); with the last one the event goes on."""
     letter = await _letter(cycle, data)
-    log = await cycle.partitions.journal(cycle.agent, letter.message.event.key)
+    log = await _journal(cycle, letter)
     operation = next((o for o in (log.open() if log else []) if o.id == data.get("op")), None)
     if log is None or operation is None:
         raise Refusal(InvalidEvent(f"no effect with an unknown outcome has the operation id {data.get('op')!r}"))
@@ -157,27 +178,31 @@ async def _resolve(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list
     )
     cycle.turn.write(Verb.PUT, layout.journal(letter.message.event.key, operation.n, result=True), result.encode())
     entry: Entry = {"k": "effect.resolved", "op": operation.id, "name": operation.name, "answer": answer}
-    left = tuple(o for o in letter.operations if o["op"] != operation.id)
-    if left:
-        cycle.turn.write(
-            Verb.PUT, layout.dead_letter(letter.message.event.key), replace(letter, operations=left).encode()
-        )
+    log.keep_result(result)
+    if log.open():
+        left = tuple({"op": o.id, "name": o.name} for o in log.open())
+        row = layout.dead_letter(letter.message.event.key)
+        cycle.turn.write(Verb.PUT, row, replace(letter, operations=left).encode())
         return [entry], {"key": letter.message.event.key, "open": len(left)}
-    entries, reply = _send_again(cycle, item, replace(letter, operations=()), {})
+    entries, reply = _send_again(cycle, item, letter, {}, log)
     return [entry, *entries], reply
 
 
 async def _arm(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
     """Arm a schedule that is declared in code; a changed definition replaces the old firing."""
-    kind = cycle.kernel.registry.type(cycle.agent.type)
-    job = schedules.find(kind, data["name"])
+    job = to_arm(cycle, data)
+    return [], {"armed": job is not None, "due": None if job is None else intents.arm_cron(cycle.turn, job, None)}
+
+
+def to_arm(cycle: Cycle, data: dict[str, Any]) -> CronJob | None:
+    """The schedule, if it is declared here and not armed as it is declared."""
+    kind = cycle.kernel.registry.types.get(cycle.agent.type)
+    job = schedules.find(kind, data["name"]) if kind else None
     head = cycle.turn.head
     if job is None or head.life is Life.TERMINATED:
-        return [], {"armed": False}
+        return None
     timer = head.timers.get(schedules.timer_name(job.name))
-    if timer is not None and timer.token.startswith(schedules.generation(job)):
-        return [], {"armed": True, "due": timer.due}
-    return [], {"armed": True, "due": intents.arm_cron(cycle.turn, job, None)}
+    return None if timer is not None and timer.token.startswith(schedules.generation(job)) else job
 
 
 async def _erase(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
@@ -187,6 +212,10 @@ async def _erase(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[E
     if not isinstance(first, int) or not isinstance(last, int) or not 0 <= first <= last:
         raise Refusal(InvalidEvent("erase needs first and last, two sequence numbers in order"))
     return await erasure.erase(cycle, first, min(last, cycle.turn.head.seq - 1))
+
+
+async def _journal(cycle: Cycle, letter: DeadLetter) -> Journal | None:
+    return await cycle.partitions.journal(cycle.agent, letter.message.event.key) if letter.journal else None
 
 
 async def _letter(cycle: Cycle, data: dict[str, Any]) -> DeadLetter:
@@ -228,14 +257,14 @@ Command = Callable[["Cycle", Item, "dict[str, Any]"], Awaitable[tuple["list[Entr
 
 
 async def _nothing(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
-    """A drain: the turn that it brings does the work."""
-    return [], json.loads("null")
+    """The turn that it brings does the work."""
+    return [], None
 
 
 COMMANDS: dict[str, Command] = {
-    SUSPEND: _transition,
-    RESUME: _transition,
-    TERMINATE: _transition,
+    SUSPEND: _nothing,
+    RESUME: _nothing,
+    TERMINATE: _nothing,
     REDRIVE: _redrive,
     DISCARD: _discard,
     RESOLVE: _resolve,
@@ -243,3 +272,4 @@ COMMANDS: dict[str, Command] = {
     schedules.ARM: _arm,
     backlog.DRAIN: _nothing,
 }
+"""The transitions among them are carried out by the table above."""

@@ -29,7 +29,6 @@ from aos.kernel.head import Head, Life, Unfinished
 from aos.kernel.item import Ended, Item, Reply
 from aos.kernel.journal import Journal
 from aos.kernel.journaling import JournalRows
-from aos.kernel.limits import SECOND
 from aos.kernel.mailbox import Mailbox
 from aos.kernel.message import Message
 from aos.kernel.partition import Partitions
@@ -46,6 +45,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from aos.kernel.dispatcher import Kernel
+
+
+ROOM = 6
+"""Writes that an event may need which ends without having been run."""
 
 
 class Cycle:
@@ -66,6 +69,8 @@ class Cycle:
         self._model: BaseModel | None = None
         self._items: list[Item] = []
         self._alone = False
+        self.progress = False
+        """Something was committed: the next cycle will find another situation."""
 
     async def run(self, items: list[Item]) -> None:
         """Take as many items to their end as fit one turn; the rest stay as they are, for the next cycle."""
@@ -135,10 +140,7 @@ class Cycle:
     async def _drain(self) -> None:
         """Run what has waited, in order, before anything new (P25)."""
         first = self.turn.head.backlog[0]
-        for n, message in await self.partitions.backlog(self.agent, first):
-            receipt = Receipt(
-                attempt=message.attempt, status=Status.OPEN, request=message.event.request_hash, waits=Waits.BACKLOG
-            )
+        for n, message, receipt in await self.partitions.backlog(self.agent, first):
             if not backlog.drains(self.turn.head) or not await self._one(
                 Item(message=message, backlog=n, receipt=receipt, looked=True, guarded=True)
             ):
@@ -154,33 +156,38 @@ class Cycle:
     async def _one(self, item: Item, found: Journal | None = None) -> bool:
         """Take one delivery to its end, or as far as it goes now. False: the turn ends before it."""
         if item.message.event.type in commands.COMMANDS:
-            return await self._command(item)
+            return await self._command(item, found)
         screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits)
         if screened.do is Do.LOOK:
             item.receipt, item.looked = await self.partitions.receipt(self.agent, item.message.event.key), True
             screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits)
         if screened.do in (Do.RUN, Do.ALONE):
             return await self._try(item, found, alone=screened.do is Do.ALONE)
-        await self._without_running(item, screened)
-        return True
+        return await self._without_running(item, screened)
 
-    async def _without_running(self, item: Item, screened: Screened) -> None:
+    async def _without_running(self, item: Item, screened: Screened) -> bool:
         if screened.do is Do.DUPLICATE:
             await self._duplicate(item)
-        elif screened.do is Do.STALE:
+            return True
+        open_still = item.receipt is not None or item.backlog is not None
+        if screened.do is Do.STALE and not open_still:
             item.end(Ended.STALE, reason="its timer was cancelled, replaced or has fired")
-        elif item.direct and self._refused(item, screened):
-            return
-        elif screened.do is Do.REUSED:
-            other = screening.reused(item)
-            endings.dead(self.turn, other, screened.reason, screened.error)
-            item.end(Ended.DEAD, reason=screened.reason)
-        elif screened.do is Do.EXPIRED:
-            endings.discarded(self.turn, item, "event.expired", screened.reason)
+            return True
+        if item.direct and self._refused(item, screened):
+            return True
+        if not self.turn.room(ROOM):
+            return False
+        kind = self.kernel.registry.types.get(self.agent.type)
+        if screened.do is Do.REUSED:
+            endings.reused(self.turn, item, screened.reason, screened.error)
+        elif screened.do in (Do.EXPIRED, Do.STALE):
+            endings.discarded(self.turn, item, "event.expired", screened.reason, kind)
         elif screened.do is Do.SET_ASIDE:
             endings.set_aside(self.turn, item, screened.reason)
         else:
-            endings.dead(self.turn, item, screened.reason, screened.error)
+            endings.dead(self.turn, item, screened.reason, screened.error, kind=kind)
+            self.buried.append((item.message, screened.reason, ""))
+        return True
 
     def _refused(self, item: Item, screened: Screened) -> bool:
         """An ask that can't be run is told so and leaves no trace."""
@@ -227,7 +234,8 @@ class Cycle:
             self._pass_through(item, kind)
             return True
         job = schedules.find(kind, message.event.type.removeprefix("aos.cron."))
-        if job is not None and schedules.missed(job, message.sent_at, self.now):
+        untried = message.attempt == 1 and found is None
+        if job is not None and untried and schedules.missed(job, message.sent_at, self.now):
             endings.discarded(self.turn, item, "event.expired", "missed", kind)
             return True
         return await self._run(item, kind, handler, found)
@@ -254,28 +262,38 @@ class Cycle:
         return await self._deploying(item, "unknown_type", str(error))
 
     async def _deploying(self, item: Item, reason: str, error: str) -> bool:
-        age = self.now - item.message.sent_at
-        if item.unfinished and age <= self.kernel.limits.deploy_window:
-            await self._wait_behind(Unfinished(item.message.event.key, 0))
-            return False
-        if item.delivery is None or age > self.kernel.limits.deploy_window:
+        """Put it off while a rolling deploy may be under way; then it is a dead letter."""
+        limits = self.kernel.limits
+        deferred = max([item.message.deferred, *(other.message.deferred for other in self._items if item.unfinished)])
+        if limits.waited(deferred) >= limits.deploy_window:
             endings.dead(self.turn, item, reason, error)
+            self.buried.append((item.message, reason, ""))
             return True
-        pause = min(self.kernel.limits.defer * 2 ** min(item.message.deferred, 6), 60 * SECOND)
-        await self.kernel.bus.send([item.message.put_off(self.now + pause).parcel()])
-        item.end(Ended.DEFERRED, reason=reason)
-        return True
+        due = self.now + limits.pause(deferred)
+        if item.unfinished:
+            await self._wait_behind(Unfinished(item.message.event.key, due))
+        elif item.backlog is not None:
+            endings.put_off(self.turn, item, due, reason)
+        else:
+            await self.kernel.bus.send([item.message.put_off(due).parcel()])
+            item.end(Ended.DEFERRED, reason=reason)
+        return not item.unfinished
 
     def _pass_through(self, item: Item, kind: AgentType) -> None:
         """An answer without an `@after`: it is the answer to whoever asked this agent."""
         wait = calls.waiting(self.turn.head, item.message)
-        assert wait is not None
-        endings.passed(self.turn, item, kind, wait)
+        if wait is None:
+            endings.discarded(self.turn, item, "event.expired", "stale", kind)
+        else:
+            endings.passed(self.turn, item, kind, wait)
 
     async def _start_alone(self, item: Item) -> bool:
         """Write down that this event starts, before it runs: three starts without an end are enough (P18)."""
         if not self.turn.empty or self.turn.ended:
             return False
+        self._alone = True
+        if item.started:
+            return True
         starts = item.receipt.starts + 1 if item.receipt else 1
         base = item.receipt or Receipt(
             attempt=item.message.attempt,
@@ -288,8 +306,7 @@ class Cycle:
         receipt = replace(base, starts=starts, turn=self.turn.id)
         write = Write(verb, layout.receipt(item.message.event.key), receipt.encode())
         await self.journal_rows([write], Row(write.key, write.body))
-        item.receipt, item.looked = receipt, True
-        self._alone = True
+        item.receipt, item.looked, item.started = receipt, True, True
         return True
 
     # ------------------------------------------------------------------------------------------------- the handler
@@ -348,20 +365,24 @@ class Cycle:
 
     # -------------------------------------------------------------------------------------------------- commands
 
-    async def _command(self, item: Item) -> bool:
+    async def _command(self, item: Item, found: Journal | None) -> bool:
         """A command of the kernel: alone in its turn, whatever the life cycle."""
         if not self.turn.empty:
             return False
+        kind = item.message.event.type
         if not item.looked:
             item.receipt, item.looked = await self.partitions.receipt(self.agent, item.message.event.key), True
-        if item.receipt is not None and not item.receipt.fresh(item.message):
+        if kind == schedules.ARM and commands.to_arm(self, item.message.event.data) is None:
+            item.end(Ended.HANDLED)  # a tick with nothing to do commits nothing (P26)
+            return True
+        if item.receipt is not None and not item.receipt.fresh(item.message) and kind != schedules.ARM:
             await self._duplicate(item)
             return True
-        if item.message.event.type == backlog.DRAIN:
+        if kind == backlog.DRAIN:
             item.end(Ended.HANDLED)
             return True
         try:
-            await commands.carry_out(self, item)
+            await commands.carry_out(self, item, found)
         except commands.Refusal as error:
             if item.direct:
                 item.error = error.error
@@ -369,17 +390,17 @@ class Cycle:
                 endings.dead(self.turn, item, "refused", str(error.error))
         return False
 
-    async def run_hook(self, item: Item, name: str) -> Done | Failure | None:
+    async def run_hook(self, item: Item, name: str, found: Journal | None) -> tuple[Run, Done | Failure] | None:
         """Run a life-cycle hook in the command's turn, if the type has one and is known here."""
         kind = self.kernel.registry.types.get(self.agent.type)
         hook = kind.handlers.get(name) if kind else None
         if kind is None or hook is None:
             return None
-        run = self._prepare(item, kind, hook, None)
+        run = self._prepare(item, kind, hook, found)
         outcome = await execute(run, self.keeper)
         if isinstance(outcome, Done):
             endings.hooked(self.turn, run, outcome)
-        return outcome
+        return run, outcome
 
     # ------------------------------------------------------------------------------------------------- the commit
 
@@ -401,6 +422,7 @@ class Cycle:
             self._look_again(answer.keys)
         if not isinstance(answer, Committed):
             raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
+        self.progress = True
         self.box.delivered.clear()
         turn.writes.clear()  # a reader of this turn now finds them in the store
         self._end_items()

@@ -106,13 +106,24 @@ class Dispatcher:
         item = Item(message=message, direct=True)
         watcher = self._watch(message.event.key)
         try:
-            await self._boxes.put(message.to, [item])
+            await self._run_direct(item)
             if item.error is not None:
                 raise item.error
             assert item.reply is not None
             return item.reply if item.reply.final else await self._await_reply(message, item.reply, watcher, wait)
         finally:
             self._unwatch(message.event.key, watcher)
+
+    async def _run_direct(self, item: Item) -> None:
+        """Once its copy is on the bus, or it is committed, an outage is no longer the asker's concern (P22)."""
+        try:
+            await self._boxes.put(item.message.to, [item])
+        except Unavailable as error:
+            if not item.ended and not item.guarded:
+                raise
+            log.warning("%s: %s; the event goes on when the bus delivers it", item.message.to, error)
+            if not item.ended:
+                item.end(Ended.PENDING, reason="deferred")
 
     async def receipt(self, agent: Address, key: str) -> Reply | None:
         """What became of an event; None if nothing is known of it."""
@@ -157,27 +168,42 @@ class Dispatcher:
 
     async def _work(self, agent: Address, items: list[Item], box: Mailbox) -> None:
         """Turns until every item has ended; conflicts are tried again from the read, a bounded number of times."""
-        limits, conflicts = self.kernel.limits, 0
-        while any(not item.ended for item in items):
+        conflicts = 0
+        while waiting := [item for item in items if not item.ended]:
             cycle = Cycle(self.kernel, self.partitions, self.keeper, agent, box)
             try:
-                await cycle.run([item for item in items if not item.ended])
-                conflicts = 0
+                await cycle.run(waiting)
+                done = cycle.progress or any(item.ended for item in waiting)
+                conflicts = 0 if done else conflicts + 1
             except TurnAborted as aborted:
                 _stop_if_cancelled()
                 conflicts += aborted.counts
-                if conflicts > limits.conflicts:
-                    await self._defer(agent, items)
-                else:
-                    await self.kernel.clock.sleep(self._jitter() * conflicts)
             finally:
                 self._tell(cycle)
+            if conflicts > self.kernel.limits.conflicts:
+                await self._defer(agent, waiting)
+            elif conflicts:
+                await self.kernel.clock.sleep(self._jitter() * conflicts)
+        await self._tidy(agent, box)
+
+    async def _tidy(self, agent: Address, box: Mailbox) -> None:
+        """Delivered outbox rows whose removal no commit will carry (P16)."""
+        if not box.delivered or box.waiting:
+            return
+        try:
+            await self.partitions.forget(agent, box.delivered, self.kernel.entropy.bytes(16).hex())
+            box.delivered.clear()
+        except Unavailable as error:
+            log.warning("%s: delivered messages stay in the outbox and are sent again: %s", agent, error)
 
     async def _defer(self, agent: Address, items: list[Item]) -> None:
         """Others keep winning: what came from the bus comes again later, an ask is told so (P17)."""
         due = self.kernel.clock.now() + self.kernel.limits.defer
         for item in items:
             if item.ended:
+                continue
+            if item.direct and item.guarded:
+                item.end(Ended.PENDING, reason="contended")
                 continue
             if item.direct:
                 item.error = Contended(f"{agent} is contended; nothing was changed, ask again")

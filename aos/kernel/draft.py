@@ -58,8 +58,7 @@ class Draft:
     ids: int = 0
 
     def send(self, to: Address, type: str, data: Any, *, delay: int, deadline: int) -> Pending:
-        if type.startswith(RESERVED_TYPES) and not self.allow_internal:
-            raise Reject(f"{type!r} is an internal event type; agents can't send it")
+        self._check_type(type)
         body = self._weigh(codec.encode(data))
         call = self._next_id("send")
         self.messages.append(Outgoing(to, type, body, call, delay, deadline))
@@ -68,6 +67,7 @@ class Draft:
         return Pending(call)
 
     def schedule(self, type: str, data: Any, key: str, due: int) -> None:
+        self._check_type(type)
         self.timers[key] = Scheduled(type, self._weigh(codec.encode(data)), self._next_id("timer"), due)
         self._count_rows()
 
@@ -91,6 +91,10 @@ class Draft:
         if self.effects > MAX_EFFECTS:
             raise Reject(f"one event may have {MAX_EFFECTS} effects; go on by an event to yourself")
         self._count_rows()
+
+    def _check_type(self, type: str) -> None:
+        if type.startswith(RESERVED_TYPES) and not self.allow_internal:
+            raise Reject(f"{type!r} is an internal event type; agents can't send it")
 
     def _weigh(self, body: bytes) -> bytes:
         self.size += len(body)

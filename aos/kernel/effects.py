@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import inspect
 import typing
+from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
@@ -24,6 +25,9 @@ from aos.kernel.errors import NotDone, OutcomeUnknown, Reject
 from aos.kernel.gatekeeper import Gatekeeper
 from aos.kernel.journal import Journal, Operation, Result
 from aos.kernel.ledger import Entry, Payload
+
+GRACE = 30.0
+"""Seconds that an effect may go on after its handler has ended."""
 
 
 class JournalMismatch(Reject):
@@ -66,7 +70,11 @@ class EffectRunner:
         self._turn = turn
         self._counts: dict[str, int] = {}
         self._asked: set[tuple[str, str]] = set()
-        self._running: set[str] = set()
+        self._running: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self.mismatch: JournalMismatch | None = None
+        """Remembered, because a handler that catches everything must not get away with it."""
         self.entries: list[tuple[Entry, dict[str, Payload]]] = []
         """Ledger entries with the payloads they commit to, for the record of whatever the event comes to."""
         self.unknown: list[Operation] = []
@@ -82,26 +90,43 @@ class EffectRunner:
         key: str | None,
         timeout: float | None,
     ) -> Any:
+        if self._closed:
+            raise Reject(f"effect {name!r} was asked for after its handler had ended")
         danger = self._declared.get(name)
         if danger is None:
             raise Reject(f'effect {name!r} is not declared; declare it on the class: effects={{{name!r}: "write"}}')
         given = codec.encode([args, kwargs])
         known, operation = self._operation(name, key, given, idempotent)
-        if known is not None:
-            recorded = self._recorded(known, operation)
-            if recorded is not None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[name] += 1
+        self._tasks.add(task)
+        try:
+            if known is not None and (recorded := self._recorded(known, operation)) is not None:
                 self._note_result(recorded)
                 return _value(function, recorded)
-        await self._permit(name, danger)
-        self._note("effect.intent", operation, args=given)
-        self._running.add(name)
-        try:
+            await self._permit(name, danger)
+            self._note("effect.intent", operation, args=given)
             return await self._perform(function, args, kwargs, operation, timeout, again=known is not None)
         finally:
-            self._running.discard(name)
+            self._running[name] -= 1
+            self._tasks.discard(task)
+
+    async def close(self) -> None:
+        """The handler has ended: what it left running in tasks of its own is waited for, a while, so that its results
+        are recorded and not written after the event's end."""
+        self._closed = True
+        left = {task for task in self._tasks if task is not asyncio.current_task()}
+        if left:
+            _, late = await asyncio.wait(left, timeout=GRACE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def check_complete(self) -> None:
         """Raise `JournalMismatch` when the handler ended without asking for all that its journal holds."""
+        if self.mismatch is not None:
+            raise self.mismatch
         missing = [name for name in self._journal.intents if name not in self._asked]
         if missing:
             raise JournalMismatch(
@@ -111,7 +136,7 @@ class EffectRunner:
     def _operation(
         self, name: str, key: str | None, given: bytes, idempotent: bool
     ) -> tuple[Operation | None, Operation]:
-        if key is None and name in self._running:
+        if key is None and self._running[name]:
             raise Reject(f"effects called {name!r} run at the same time; give each a key= (P11)")
         self._counts[name] = count = self._counts.get(name, 0) + 1
         ordinal = f"#{count}" if key is None else key
@@ -121,7 +146,10 @@ class EffectRunner:
         args = hashlib.sha256(given).hexdigest()
         known = self._journal.intents.get((name, ordinal))
         if known is not None and known.args != args:
-            raise JournalMismatch(f"effect {name!r} has other arguments than its journal holds (operation {known.id})")
+            self.mismatch = JournalMismatch(
+                f"effect {name!r} has other arguments than its journal holds (operation {known.id})"
+            )
+            raise self.mismatch
         event, attempt = self._journal.message.event, self._journal.message.attempt
         if known is not None:
             return known, _again(known, attempt, self._turn)

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from aos.kernel import answers, backlog, calls, deadletter, index, intents, layout, schedules, timers
+from aos.kernel import answers, backlog, calls, deadletter, index, intents, layout, schedules, screening, timers
 from aos.kernel.event import encode_data
 from aos.kernel.execution import Done, Failure, Run, Verdict
 from aos.kernel.head import Life, Timer
 from aos.kernel.item import Ended, Item
 from aos.kernel.ledger import Entry
+from aos.kernel.message import Actor
 from aos.kernel.ports import Verb
 from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import AgentType
@@ -37,7 +38,7 @@ def handled(turn: Turn, item: Item, run: Run, done: Done) -> None:
     _receipt_of_done(turn, item, done, reply)
     _forget_journal(turn, run)
     if done.draft.terminate:
-        turn.terminate(message.actor)
+        terminate(turn, message.actor)
 
 
 def failed(turn: Turn, item: Item, failure: Failure, run: Run | None, max_attempts: int, ordered: bool) -> None:
@@ -52,7 +53,15 @@ def failed(turn: Turn, item: Item, failure: Failure, run: Run | None, max_attemp
         _retry(turn, item, failure, run, ordered)
 
 
-def dead(turn: Turn, item: Item, reason: str, error: str, trace: str = "", run: Run | None = None) -> None:
+def dead(
+    turn: Turn,
+    item: Item,
+    reason: str,
+    error: str,
+    trace: str = "",
+    run: Run | None = None,
+    kind: AgentType | None = None,
+) -> None:
     """Give the event up, visibly: a dead letter, and an answer to whoever waits."""
     message = item.message
     if run is not None:
@@ -78,22 +87,42 @@ def dead(turn: Turn, item: Item, reason: str, error: str, trace: str = "", run: 
     _receipt(turn, item, Status.DEAD, reason=reason, journal=letter.journal)
     _unwait(turn, item)
     wait = calls.waiting(turn.head, message)
-    if wait is None or message.token is not None:  # a lost answer's wait goes on until its deadline
-        _end_timer(turn, item, run.type if run else None)
-        if wait is not None and wait.origin is not None:
+    if wait is None:
+        _end_timer(turn, item, kind or (run.type if run else None))
+    else:  # whoever asked is told; the wait itself stays, without a deadline, in case the answer is redriven
+        if wait.origin is not None:
             answers.fail_origin(turn, wait, reason)
+        name = calls.timer_name(calls.outcome(message).call)
+        turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token="", origin=None, reply=None))
     answers.tell_failure(turn, message, reason)
     _finish(turn, item, Ended.DEAD, None, reason)
 
 
 def discarded(turn: Turn, item: Item, kind: str, reason: str, kind_of: AgentType | None = None) -> None:
-    """The event ends without having been run, and that is no failure (expired, a missed firing)."""
+    """The event ends without having been run, and that is no failure (expired, stale, a missed firing)."""
     entry = turn.event(kind, item.message, reason=reason)
     turn.commit_to(entry, data=item.message.event.body)
     _receipt(turn, item, Status.DISCARDED, reason=reason)
     _end_timer(turn, item, kind_of)
+    _unwait(turn, item)
     answers.tell_failure(turn, item.message, reason)
     _finish(turn, item, Ended.DISCARDED, None, reason)
+
+
+def put_off(turn: Turn, item: Item, due: int, reason: str) -> None:
+    """An event of the backlog that can't be tried here: it goes onto the bus again (P17)."""
+    entry = turn.event("event.deferred", item.message, reason=reason)
+    turn.commit_to(entry, data=item.message.event.body)
+    journal = bool(item.receipt and item.receipt.journal)
+    _receipt(turn, item, Status.OPEN, waits=Waits.RETRY, reason=reason, journal=journal)
+    turn.send(item.message.put_off(due))
+    _finish(turn, item, Ended.DEFERRED, None, reason)
+
+
+def reused(turn: Turn, item: Item, reason: str, error: str) -> None:
+    """An id that came before with other contents: a dead letter under a key of its own (P4)."""
+    dead(turn, screening.reused(item), reason, error)
+    _finish(turn, item, Ended.DEAD, None, reason)
 
 
 def passed(turn: Turn, item: Item, kind: AgentType, wait: Timer) -> None:
@@ -118,6 +147,7 @@ def hooked(turn: Turn, run: Run, done: Done) -> None:
     turn.head.state = done.state
     turn.head.schema = done.schema
     intents.write(turn, run, done, None)
+    _forget_journal(turn, run)
 
 
 def set_aside(turn: Turn, item: Item, reason: str) -> None:
@@ -125,10 +155,20 @@ def set_aside(turn: Turn, item: Item, reason: str) -> None:
     first, following = turn.head.backlog
     entry = turn.event("event.backlogged", item.message, reason=reason)
     turn.commit_to(entry, data=item.message.event.body)
-    turn.write(Verb.PUT, layout.backlog(following), backlog.encode(item.message))
+    turn.write(Verb.PUT, layout.backlog(following), backlog.encode(item.message, item.receipt))
     turn.head.backlog = (first, following + 1)
-    _receipt(turn, item, Status.OPEN, waits=Waits.BACKLOG)
+    _receipt(turn, item, Status.OPEN, waits=Waits.BACKLOG, journal=bool(item.receipt and item.receipt.journal))
     _finish(turn, item, Ended.BACKLOG, None, reason)
+
+
+def terminate(turn: Turn, actor: Actor) -> None:
+    """The end: all timers are void, whoever waits for an answer is told, the log is never used again (P25)."""
+    for wait in turn.head.timers.values():
+        if wait.origin is not None:
+            answers.fail_origin(turn, wait, "terminated")
+    turn.entries.append({"k": "agent.terminated", "actor": actor.record()})
+    turn.head.life = Life.TERMINATED
+    turn.head.timers = {}
 
 
 def commanded(turn: Turn, item: Item, entries: Iterable[Entry], reply: Any) -> None:
@@ -140,6 +180,7 @@ def commanded(turn: Turn, item: Item, entries: Iterable[Entry], reply: Any) -> N
     turn.commit_to(entry, data=item.message.event.body, reply=value)
     _receipt(turn, item, Status.HANDLED, reply=len(turn.payloads) - 1)
     answers.tell(turn, item.message, value)
+    _unwait(turn, item)
     _finish(turn, item, Ended.HANDLED, value, None)
 
 
@@ -168,6 +209,10 @@ def _retry(turn: Turn, item: Item, failure: Failure, run: Run | None, ordered: b
         turn.head.unfinished = None
     if ordered:
         turn.head.waiting_for = message.event.key
+    wait = calls.waiting(turn.head, message)
+    if wait is not None and message.token is None:  # the answer is here: from now on it ends the wait, no deadline does
+        name = calls.timer_name(calls.outcome(message).call)
+        turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token=""))
     turn.send(again)
     _finish(turn, item, Ended.RETRY, None, failure.reason)
 

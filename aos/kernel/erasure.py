@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aos.kernel import layout, ledger
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
     from aos.kernel.cycle import Cycle
 
 CHUNK = 30
-"""Records a command erases; the caller goes on with `next`."""
+OPERATIONS = 85
+"""Records and writes a command takes on; the caller goes on with `next`."""
 
 
 async def erase(cycle: Cycle, first: int, last: int) -> tuple[list[Entry], Any]:
@@ -20,27 +23,26 @@ async def erase(cycle: Cycle, first: int, last: int) -> tuple[list[Entry], Any]:
 
     The history items and rows that those records wrote live in rows of their own: an agent deletes rows itself, history
     items are erased here."""
-    end = min(last, first + CHUNK - 1)
-    erased = 0
-    for row in await cycle.partitions.rows(cycle.agent, Kind.RECORD, layout.number(first), layout.number(end + 1)):
+    end, erased, written = first - 1, 0, 0
+    stop = layout.number(last + 1)
+    for row in await cycle.partitions.rows(cycle.agent, Kind.RECORD, layout.number(first), stop, limit=CHUNK):
         record, payloads = ledger.unpack(row.body)
-        live = sum(payload.data is not None for payload in payloads)
-        if live:
-            erased += live
-            gone = [Payload(bytes(ledger.SALT), None) for _ in payloads]
-            cycle.turn.write(Verb.PUT, row.key, ledger.pack(record, gone))
-        erased += await _erase_history(cycle, record)
+        items = list(_history_items(record))
+        if written and written + len(items) + 1 > OPERATIONS:
+            break
+        end = int(row.key[1:])
+        written += len(items) + 1
+        erased += sum(payload.data is not None for payload in payloads) + len(items)
+        gone = [Payload(bytes(ledger.SALT), None) for _ in payloads]
+        cycle.turn.write(Verb.PUT, row.key, ledger.pack(record, gone))
+        for n in items:
+            cycle.turn.write(Verb.PUT, layout.history(n), b"\nnull")
     more = end + 1 if end < last else None
     return [{"k": "erased", "first": first, "last": end, "payloads": erased}], {"erased": erased, "next": more}
 
 
-async def _erase_history(cycle: Cycle, record: bytes) -> int:
-    import json
-
-    erased = 0
+def _history_items(record: bytes) -> Iterator[int]:
+    """Numbers of the history items that a record's turn appended."""
     for entry in json.loads(record)["entries"]:
         if entry["k"] == "history.appended":
-            for n in range(entry["first"], entry["first"] + len(entry["hashes"])):
-                cycle.turn.write(Verb.PUT, layout.history(n), b"\nnull")
-                erased += 1
-    return erased
+            yield from range(entry["first"], entry["first"] + len(entry["hashes"]))

@@ -105,13 +105,16 @@ async def execute(run: Run, keeper: Gatekeeper) -> Done | Failure:
         decision = await keeper.handle(run.agent, run.message.event.type, run.message.actor)
         run.decisions.append(gatekeeper.entry(decision, "handle"))
         gatekeeper.require(decision, f"event {run.message.event.type!r} to {run.agent}")
-        done = await _handle(run)
+        try:
+            done = await _handle(run)
+        finally:
+            await run.effects.close()
         run.effects.check_complete()
         return done
     except (TurnAborted, NewerState):
         raise
     except Exception as error:
-        return failure(run, error)
+        return failure(run, run.effects.mismatch or error)
     finally:
         if run.aborted is not None:
             raise run.aborted

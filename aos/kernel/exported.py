@@ -27,7 +27,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class Line(NamedTuple):
-    """A payload of an export, or why it can't be read. What does not even say where it belongs comes before all else."""
+    """A payload of an export, or why it can't be read. What names no place stands before all else."""
 
     log: str
     seq: int

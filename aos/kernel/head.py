@@ -51,7 +51,7 @@ class Unfinished(NamedTuple):
 
     key: str
     until: int
-    """ms since the epoch before which only the process that runs it may go on; 0: the bus's session lock says who may."""
+    """ms since the epoch before which only its process may go on; 0: the bus's session lock says who may."""
 
 
 @dataclass(slots=True, kw_only=True)

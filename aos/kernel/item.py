@@ -55,6 +55,8 @@ class Item:
     """Its receipt was read (and may be absent)."""
     suspect: bool = False
     """A commit found its receipt there already: look before running it."""
+    started: bool = False
+    """This delivery's start is written down already (P18)."""
     settled: bool = False
     """Its delivery was completed in the commit's transaction."""
     fault: Exception | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class JournalRows:
         self._cycle = cycle
         self._item = item
         self.run: Run | None = None
+        self._lock = asyncio.Lock()
 
     async def intent(self, journal: Journal, operation: Operation, *, again: bool) -> None:
         await self._write(journal, operation, again=again)
@@ -42,14 +44,15 @@ class JournalRows:
     async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
         """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
         try:
-            await self._write_rows(journal, operation, again=again, extra=extra)
+            async with self._lock:  # effects at the same time build on one another's version
+                await self._write_rows(journal, operation, again=again, extra=extra)
+                journal.written = True
+                journal.keep(operation)
         except BaseException as error:
             assert self.run is not None
             # A time-out in the middle of the write: read again what came of it.
             self.run.aborted = TurnAborted(counts=1) if isinstance(error, CancelledError) else error
             raise
-        journal.written = True
-        journal.keep(operation)
 
     async def _write_rows(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None) -> None:
         cycle, item, key = self._cycle, self._item, journal.message.event.key

@@ -31,6 +31,7 @@ KINDS = frozenset(
         "event.redriven",
         "event.discarded",
         "event.backlogged",
+        "event.deferred",
         "event.answered",
         "message.sent",
         "timer.set",

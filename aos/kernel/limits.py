@@ -26,7 +26,7 @@ class Limits:
     defer: int = 5 * SECOND
     """How long an event is put off that could not be tried."""
     deploy_window: int = 15 * MINUTE
-    """How long an unknown type or a newer schema is taken for a rolling deploy."""
+    """How long an event is put off in all for an unknown type or a newer schema: a rolling deploy."""
     receipts: int = 90 * DAY
     """How long receipts live (P7)."""
     suspicious: int = 5
@@ -39,3 +39,11 @@ class Limits:
     """A row's body that is bigger lies in a blob."""
     sleep_poll: int = 20
     """First pause between looks at a receipt that another process may be about to close."""
+
+    def pause(self, deferred: int) -> int:
+        """How long an event is put off for the `deferred`-th time, counted from 0."""
+        return min(self.defer * 2 ** min(deferred, 10), MINUTE)
+
+    def waited(self, deferred: int) -> int:
+        """How long an event that was put off so often has waited in all."""
+        return sum(self.pause(n) for n in range(deferred))

@@ -63,9 +63,9 @@ class Partitions:
         rows = await self.store.read(agent, Kind.JOURNAL, f"{key}|", f"{key}}}")
         return journal.load(await self._whole(rows), key)
 
-    async def backlog(self, agent: Address, first: int) -> list[tuple[int, Message]]:
+    async def backlog(self, agent: Address, first: int) -> list[tuple[int, Message, Receipt]]:
         rows = await self.store.read(agent, Kind.BACKLOG, layout.number(first), limit=backlog.ROWS)
-        return [(int(row.key[1:]), backlog.decode(row.body)) for row in await self._whole(rows)]
+        return [(int(row.key[1:]), *backlog.decode(row.body)) for row in await self._whole(rows)]
 
     async def dead_letter(self, agent: Address, key: str) -> DeadLetter | None:
         body = await self._one(agent, Kind.DEAD_LETTER, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from aos.kernel import layout
@@ -18,16 +18,20 @@ class TurnReader:
     """Reads for one event: the store, then the turn's uncommitted writes, then the event's own draft."""
 
     def __init__(
-        self, agent: Address, partitions: Partitions, writes: Iterable[Write] = (), draft: Draft | None = None
+        self,
+        agent: Address,
+        partitions: Partitions,
+        writes: Mapping[str, Write] | None = None,
+        draft: Draft | None = None,
     ) -> None:
         self._agent = agent
         self._partitions = partitions
-        self._writes = writes
+        self._writes: Mapping[str, Write] = writes if writes is not None else dict[str, Write]()
         self._draft = draft
 
     async def tail(self, limit: int) -> list[Any]:
         own = [json.loads(item) for item in self._draft.history] if self._draft else []
-        drafted = [json.loads(unsalted(w.body)) for w in self._writes if w.key.startswith(Kind.HISTORY)]
+        drafted = [json.loads(unsalted(w.body)) for w in self._writes.values() if w.key.startswith(Kind.HISTORY)]
         missing = limit - len(own) - len(drafted)
         stored: list[Any] = []
         if missing > 0:
@@ -58,7 +62,7 @@ class TurnReader:
         prefix = layout.keyed(name, "")
         turn = {
             w.key.removeprefix(prefix): None if w.verb is Verb.DELETE else unsalted(w.body)
-            for w in self._writes
+            for w in self._writes.values()
             if w.key.startswith(prefix)
         }
         return {**turn, **(merged(self._draft.rows, name) if self._draft else {})}

@@ -40,7 +40,8 @@ def firing(source: str, job: CronJob, due: int) -> Event:
 
 def next_due(calendar: Calendar, job: CronJob, due: int | None, now: int) -> int:
     """When it fires next: after `now`, or after the last due time where every missed firing is to be caught up."""
-    base = due if due is not None and job.mark.catch_up == "all" else now
+    late = due is not None and job.mark.catch_up == "all"
+    base = due if due is not None and late else max(now, due or 0)  # a clock behind the bus's must not fire twice
     found = calendar.next(job.mark.expression, job.mark.tz, datetime.fromtimestamp(base / 1000, UTC))
     return int(found.timestamp() * 1000)
 

@@ -54,7 +54,7 @@ def screen(item: Item, head: Head, now: int, limits: Limits) -> Screened:
             )
         if not item.receipt.fresh(item.message):
             return Screened(Do.DUPLICATE)
-        if item.receipt.starts >= limits.starts:
+        if item.receipt.starts - item.started >= limits.starts:
             return Screened(Do.DEAD, "crash_suspected", f"{item.receipt.starts} starts ended without a word")
     elif item.looked and now - item.message.sent_at > limits.receipts - DAY:
         return Screened(Do.DEAD, "too_late", "older than its receipt would have lived")
@@ -65,7 +65,8 @@ def reused(item: Item) -> Item:
     """The delivery under a key of its own, so that its dead letter does not touch the first event's receipt (P4)."""
     event = item.message.event
     id = "reused:" + hashlib.sha256(f"{event.key}\n{event.request_hash}".encode()).hexdigest()
-    return replace(item, message=replace(item.message, event=replace(event, id=id)), receipt=None, looked=False)
+    message = replace(item.message, event=replace(event, id=id))
+    return replace(item, message=message, receipt=None, looked=False, delivery=None)
 
 
 def _must_look(item: Item, head: Head, now: int, limits: Limits) -> bool:
@@ -77,12 +78,12 @@ def _must_look(item: Item, head: Head, now: int, limits: Limits) -> bool:
 
 def _lifetime(item: Item, head: Head, now: int, *, suspicious: bool = False) -> Screened:
     message, journaled = item.message, item.unfinished or bool(item.receipt and item.receipt.journal)
-    if head.life is Life.TERMINATED:
-        return Screened(Do.DEAD, "terminated", "the agent has been terminated")
     if not journaled and (
         timers.stale(head, message) or (calls.is_answer(message) and calls.waiting(head, message) is None)
     ):
-        return Screened(Do.STALE)
+        return Screened(Do.STALE, "stale")
+    if head.life is Life.TERMINATED:
+        return Screened(Do.DEAD, "terminated", "the agent has been terminated")
     if message.hops > MAX_HOPS:
         return Screened(
             Do.DEAD, "too_many_hops", f"over {MAX_HOPS} nested sends: agents that send to each other in a circle"

@@ -9,19 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 Commitment: TypeAlias = dict[str, Any]
 """`{"h": hash, "n": length}`"""
 
+KINDS = frozenset(
+    [
+        "agent.created", "agent.initialized", "agent.suspended", "agent.resumed", "agent.terminated", "event.handled",
+        "event.failed", "event.dead_lettered", "event.expired", "event.redriven", "event.discarded",
+        "event.backlogged", "event.answered", "message.sent", "timer.set", "timer.cancelled", "effect.intent",
+        "effect.result", "effect.unknown", "effect.resolved", "history.appended", "rows.written", "decision",
+        "approval.requested", "approval.given", "approval.refused", "approval.expired", "spec.frozen", "task.status",
+        "run.status", "model.request", "budget.charged", "config.changed", "state.migrated", "erased", "risk.opened",
+        "risk.closed", "note",
+    ]
+)  # fmt: skip
+"""Kinds of entries that this verifier knows. Others are accepted, counted and said."""
 MAX_INT = 2**53 - 1
 FIELDS = ("entries", "host", "log", "prev", "seq", "state", "ts", "turn", "v")
+_ORDINARY = KINDS - {"erased"}
 _TYPES = (list, dict, str, str, int, dict, int, str, int)
 _HOST = ("instance", "name", "version")
 _COMMITMENT = ("h", "n")
 _MAX_SHAPES = 2000
 _KEY = re.compile(r"[a-z0-9_]{1,32}")
-_HASH = re.compile(r"[0-9a-f]{64}")
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -38,6 +51,8 @@ class Record(NamedTuple):
     ts: int
     state: Commitment
     entries: list[dict[str, Any]]
+    special: Sequence[dict[str, Any]]
+    """Those of the entries that say `erased` or are of an unknown kind."""
     commitments: list[Commitment]
     """To payloads, in the order in which the entries hold them."""
     leaf: str
@@ -128,11 +143,12 @@ class Parser:
         if host != self._host:
             _check_host(host)
             self._host = host
-        _check_state(state)
-        _check_entries(entries)
+        if tuple(state) != _COMMITMENT or type(state["n"]) is not int or type(state["h"]) is not str:
+            raise ValueError("state is not a hash and a length")
+        special = _special(entries)
         self._commitments.pop()  # the state's: it comes last of all, and its bytes lie in the head
         leaf = hashlib.sha256(b"\x00" + data).hexdigest()
-        return Record(log, seq, prev, ts, state, entries, self._commitments, leaf)
+        return Record(log, seq, prev, ts, state, entries, special, self._commitments, leaf)
 
 
 class _Integers(dict[str, int]):
@@ -175,16 +191,13 @@ def _check_host(host: dict[str, Any]) -> None:
         raise ValueError("host is not a name, a version and an instance")
 
 
-def _check_state(state: Commitment) -> None:
-    if tuple(state) != _COMMITMENT or type(state["n"]) is not int or state["n"] < 0 or type(state["h"]) is not str:
-        raise ValueError("state is not a hash and a length")
-    if not _HASH.fullmatch(state["h"]):
-        raise ValueError("the hash of the state is not 64 hexadecimal digits")
-
-
-def _check_entries(entries: list[dict[str, Any]]) -> None:
+def _special(entries: list[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     if not entries:
         raise ValueError("it has no entries")
+    found: list[dict[str, Any]] | None = None
     for entry in entries:
-        if type(entry) is not dict or type(entry.get("k")) is not str:
+        if type(entry) is not dict or type(kind := entry.get("k")) is not str:
             raise ValueError("an entry is not an object with a kind")
+        if kind not in _ORDINARY:
+            found = [*(found or ()), entry]
+    return found or ()

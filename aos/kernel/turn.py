@@ -13,11 +13,11 @@ from aos.kernel import index, layout, ledger, outbox
 from aos.kernel.address import Address
 from aos.kernel.draft import MAX_MESSAGES
 from aos.kernel.execution import Done, Failure, Run
-from aos.kernel.head import INLINE_STATE, Head, Life
+from aos.kernel.head import INLINE_STATE, Head
 from aos.kernel.item import Ended, Item
 from aos.kernel.ledger import Entry, Payload
 from aos.kernel.limits import Limits
-from aos.kernel.message import Actor, Message
+from aos.kernel.message import Message
 from aos.kernel.ports import Batch, Calendar, IndexRow, Verb, Version, Write
 
 
@@ -57,7 +57,8 @@ class Turn:
     calendar: Calendar | None = None
     entries: list[Entry] = field(default_factory=list[Entry])
     payloads: list[Payload] = field(default_factory=list[Payload])
-    writes: list[Write] = field(default_factory=list[Write])
+    writes: dict[str, Write] = field(default_factory=dict[str, Write])
+    """By row key: one turn writes a row once, whatever its events did to it."""
     messages: list[Message] = field(default_factory=list[Message])
     index: list[IndexRow] = field(default_factory=list[IndexRow])
     recent: list[str] = field(default_factory=list[str])
@@ -66,14 +67,11 @@ class Turn:
     """Earlier events whose open receipt this turn closes."""
     size: int = 0
 
-    def terminate(self, actor: Actor) -> None:
-        """The end: all timers are void, the log is never used again."""
-        self.entries.append({"k": "agent.terminated", "actor": actor.record()})
-        self.head.life = Life.TERMINATED
-        self.head.timers = {}
-
     def write(self, verb: Verb, key: str, body: bytes = b"") -> None:
-        self.writes.append(Write(verb, key, body))
+        known = self.writes.get(key)
+        if known is not None and known.verb is Verb.INSERT and verb is Verb.PUT:
+            verb = Verb.INSERT
+        self.writes[key] = Write(verb, key, body)
         self.size += len(body)
 
     def send(self, message: Message) -> None:
@@ -86,6 +84,10 @@ class Turn:
     def empty(self) -> bool:
         return not self.entries
 
+    def room(self, operations: int) -> bool:
+        """Whether so many more writes fit beside what every turn writes (P13). The first event always may."""
+        return not self.ended or len(self.writes) + operations + 3 <= self.limits.operations
+
     def fits(self, run: Run, done: Done | Failure) -> bool:
         """Whether the event may join this turn (P13). The first one always may: one event's limits are lower."""
         if not self.ended:
@@ -94,11 +96,7 @@ class Turn:
         operations = len(draft.history) + len(draft.rows) + len(run.journal.row_keys()) + 4
         weight = draft.size + len(run.message.event.body) + (len(done.reply) if isinstance(done, Done) else 0)
         room = len(self.ended) < self.limits.batch and len(self.messages) + len(draft.messages) <= MAX_MESSAGES
-        return (
-            room
-            and len(self.writes) + operations + 3 <= self.limits.operations
-            and self.size + weight <= self.limits.bytes
-        )
+        return room and self.room(operations) and self.size + weight <= self.limits.bytes
 
     # --------------------------------------------------------------------------------------------------- seal
 
@@ -124,11 +122,11 @@ class Turn:
             state={"h": ledger.commit(salt, covered), "n": len(covered)},
             entries=self.entries,
         )
-        self.writes.append(Write(Verb.INSERT, layout.record(head.seq), ledger.pack(record, self.payloads)))
+        self.write(Verb.INSERT, layout.record(head.seq), ledger.pack(record, self.payloads))
         outbox_key = None
         if with_outbox and (self.messages or self.index):
             outbox_key = layout.outbox(head.seq)
-            self.writes.append(Write(Verb.PUT, outbox_key, outbox.encode(self.messages, self.index)))
+            self.write(Verb.PUT, outbox_key, outbox.encode(self.messages, self.index))
         blobs: list[tuple[str, bytes]] = []
         blob = self._blob_name(0) if len(covered) > INLINE_STATE else None
         if blob is not None:
@@ -140,7 +138,7 @@ class Turn:
         return Sealed(batch, head, tuple(self.messages), tuple(self.index), tuple(blobs), outbox_key)
 
     def _spilled(self, blobs: list[tuple[str, bytes]]) -> Iterable[Write]:
-        for n, write in enumerate(self.writes, 1):
+        for n, write in enumerate(self.writes.values(), 1):
             if len(write.body) > self.limits.spill:
                 name = self._blob_name(n)
                 blobs.append((name, write.body))

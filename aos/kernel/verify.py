@@ -15,18 +15,6 @@ from aos.kernel.strict import Commitment, Record
 Given: TypeAlias = tuple[bytes, bytes | None] | str | None
 """What there is of a payload: salt and bytes, or why it is of no use. No bytes, or None: it is not there."""
 
-KINDS = frozenset(
-    [
-        "agent.created", "agent.initialized", "agent.suspended", "agent.resumed", "agent.terminated", "event.handled",
-        "event.failed", "event.dead_lettered", "event.expired", "event.redriven", "event.discarded",
-        "event.backlogged", "event.answered", "message.sent", "timer.set", "timer.cancelled", "effect.intent",
-        "effect.result", "effect.unknown", "effect.resolved", "history.appended", "rows.written", "decision",
-        "approval.requested", "approval.given", "approval.refused", "approval.expired", "spec.frozen", "task.status",
-        "run.status", "model.request", "budget.charged", "config.changed", "state.migrated", "erased", "risk.opened",
-        "risk.closed", "note",
-    ]
-)  # fmt: skip
-"""Kinds of entries that this verifier knows. Others are accepted, counted and said."""
 MAX_UNKNOWN = 20
 """Unknown kinds that are told apart."""
 
@@ -108,12 +96,8 @@ class Chain:
             return self.stop(self.next, f"its time goes back, from {self.ts} to {record.ts}")
         self.link, self.ts, self.state = record.leaf, record.ts, record.state
         self.next += 1
-        for entry in record.entries:
-            kind = entry["k"]
-            if kind not in KINDS:
-                self._note_unknown(kind)
-            elif kind == "erased":
-                self._note_erasure(entry, record.seq)
+        for entry in record.special:
+            self._note(entry, record.seq)
         return not self._doubt
 
     def pay(self, record: Record, payloads: Sequence[Given]) -> None:
@@ -211,12 +195,13 @@ class Chain:
             self.stop(last, f"it does not link to record {last - 1}, and what follows does not link to it")
         return True
 
-    def _note_unknown(self, kind: str) -> None:
-        if kind in self.unknown or len(self.unknown) < MAX_UNKNOWN:
-            self.unknown[kind] = self.unknown.get(kind, 0) + 1
-
-    def _note_erasure(self, entry: dict[str, Any], seq: int) -> None:
-        """Records `first` to `last` were erased, all of them before the one that says so."""
+    def _note(self, entry: dict[str, Any], seq: int) -> None:
+        """An unknown kind, or an erasure of records `first` to `last`, all of them before the one that says so."""
+        kind = entry["k"]
+        if kind != "erased":
+            if kind in self.unknown or len(self.unknown) < MAX_UNKNOWN:
+                self.unknown[kind] = self.unknown.get(kind, 0) + 1
+            return
         first, last = entry.get("first"), entry.get("last")
         if type(first) is int and type(last) is int:
             last = min(last, seq - 1)

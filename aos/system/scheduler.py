@@ -80,7 +80,7 @@ class Scheduler(Agent[ScheduleState], type="schedule"):
         else:
             ctx.send(schedule.agent, schedule.type, schedule.data)
             ctx.state.fired += 1
-        self._arm(ctx, schedule, data.due if schedule.catch_up == "all" else ctx.now)
+        self._arm(ctx, schedule, data.due if schedule.catch_up == "all" else max(ctx.now, data.due))
 
     @query
     def show(self, ctx: Query[ScheduleState]) -> ScheduleState:

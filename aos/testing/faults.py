@@ -293,6 +293,9 @@ class FaultyBus:
         found = await self._inner.accept(limit, wait=wait)
         return [FaultySession(session, self._faults, self._fuse) for session in found]
 
+    async def depth(self, due: int | None = None) -> int:
+        return await self._inner.depth(due)
+
 
 class FaultySettler:
     """A `Settler` with fault points."""

@@ -40,6 +40,7 @@ from aos.testing.clock import START, ManualClock, SeededEntropy
 from aos.testing.faults import (
     Crash,
     Fault,
+    FaultPoint,
     Faults,
     FaultyBlobs,
     FaultyBus,
@@ -113,11 +114,13 @@ class World:
         start: datetime = START,
         seed: str = "aos",
         path: Path | None = None,
+        die: Callable[[FaultPoint], None] | None = None,
     ) -> None:
         """`hostile`: see above. `processes`: the work alternates between so many. `fault`: one fault, to be injected
         once; leaving the world without its having fired is an error. `settle_together`: on SQLite, commit and send in
         one transaction (the default there, unless hostile). `path`: the SQLite file, to go on where another world
-        (or another process) stopped; without one it is a temporary file."""
+        (or another process) stopped; without one it is a temporary file. `die`: what a crash does; by default it
+        ends this world's process only in play."""
         self.clock = ManualClock(start)
         self.entropy = SeededEntropy(seed)
         self.registry = Registry(CronCalendar())
@@ -126,7 +129,7 @@ class World:
         self.gate = gate or PermitAll()
         self.limits = limits or Limits()
         self.hostile = hostile
-        self.faults = Faults(armed=fault)
+        self.faults = Faults(armed=fault, die=die)
         self.settle_together = backend == "sqlite" and not hostile if settle_together is None else settle_together
         self.crashes = 0
         self._fault = fault
@@ -354,6 +357,9 @@ class World:
             done = await process.dispatcher.dispatch(agent, deliveries)
             if self.hostile:
                 await process.dispatcher.dispatch(agent, deliveries)
+        except Crash:
+            process.fuse.dead = True  # a dead process does not give its sessions back
+            raise
         except Unavailable:
             await session.abandon(deliveries)
         else:

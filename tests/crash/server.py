@@ -18,13 +18,16 @@ from aos.testing import Fault, FaultPoint, World
 from tests.crash.kinds import KINDS, FileWitness, Worker
 
 
+def kill(_: FaultPoint) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def scenario(case: dict[str, Any]) -> dict[str, int]:
     """Run it, to the end or to the fault; how often each point was passed."""
     witness = FileWitness(Path(case["witness"]))
     fault = Fault(FaultPoint[case["point"]], case["nth"]) if case.get("point") else None
-    options: dict[str, Any] = {"settle_together": case["together"], "seed": case["seed"], "fault": fault}
+    options: dict[str, Any] = {"settle_together": case["together"], "seed": case["seed"], "fault": fault, "die": kill}
     async with World(Worker(witness), backend="sqlite", path=Path(case["path"]), **options) as world:
-        world.faults.die = lambda point: os.kill(os.getpid(), signal.SIGKILL)
         await KINDS[case["kind"]](world, witness)
         world.verify()
         return {point.name: n for point, n in world.faults.passed.items()}
