@@ -75,7 +75,7 @@ class _Walk:
                 continue
             if record.log != chain.log:
                 chain = yield from self._turn_to(record.log, number)
-                self._in_order(chain, record.seq, number)
+                self._in_order(chain, number)
             if chain.feed(record) and payloads is not None:
                 chain.pay(record, payloads.of(record, chain))
         yield from self._end()
@@ -94,13 +94,12 @@ class _Walk:
         self._chain, self._earlier = Chain(log), last if last.log else None
         return self._chain
 
-    def _in_order(self, chain: Chain, seq: int, number: int) -> None:
+    def _in_order(self, chain: Chain, number: int) -> None:
         if chain.log > self._highest:
             self._highest = chain.log
         elif chain.broken is None:
-            chain.stop(
-                seq, f"line {number}: its log comes after {self._highest!r}, and logs stand in order of their names"
-            )
+            what = f"in line {number} its log comes after {self._highest!r}, but logs stand in order of their names"
+            chain.stop(chain.next, what)
 
     def _malformed(self, line: bytes, number: int, what: str) -> Generator[Result, None, Chain]:
         """What is no record counts for the log that it names or, if it names none, for the one that it stands in."""

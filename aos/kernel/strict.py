@@ -18,8 +18,8 @@ Commitment: TypeAlias = dict[str, Any]
 KINDS = frozenset(
     [
         "agent.created", "agent.initialized", "agent.suspended", "agent.resumed", "agent.terminated", "event.handled",
-        "event.failed", "event.dead_lettered", "event.expired", "event.redriven", "event.discarded",
-        "event.backlogged", "event.answered", "message.sent", "timer.set", "timer.cancelled", "effect.intent",
+        "event.failed", "event.dead_lettered", "event.expired", "event.redriven", "event.discarded", "event.backlogged",
+        "event.deferred", "event.answered", "message.sent", "timer.set", "timer.cancelled", "effect.intent",
         "effect.result", "effect.unknown", "effect.resolved", "history.appended", "rows.written", "decision",
         "approval.requested", "approval.given", "approval.refused", "approval.expired", "spec.frozen", "task.status",
         "run.status", "model.request", "budget.charged", "config.changed", "state.migrated", "erased", "risk.opened",
@@ -35,6 +35,7 @@ _HOST = ("instance", "name", "version")
 _COMMITMENT = ("h", "n")
 _MAX_SHAPES = 2000
 _KEY = re.compile(r"[a-z0-9_]{1,32}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -143,7 +144,7 @@ class Parser:
         if host != self._host:
             _check_host(host)
             self._host = host
-        if tuple(state) != _COMMITMENT or type(state["n"]) is not int or type(state["h"]) is not str:
+        if tuple(state) != _COMMITMENT or type(state["n"]) is not int or not _HASH.fullmatch(str(state["h"])):
             raise ValueError("state is not a hash and a length")
         special = _special(entries)
         self._commitments.pop()  # the state's: it comes last of all, and its bytes lie in the head
