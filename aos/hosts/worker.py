@@ -21,6 +21,8 @@ log = logging.getLogger("aos")
 IDLE_WAIT = 5.0
 """Seconds that a look for work may wait; a message wakes it at once."""
 MAX_PAUSE = 60.0
+RENEWAL = 3.0
+"""Seconds between renewals of a lock while waiting under it."""
 PATIENCE = 50
 """Batches after which a session that always has messages goes to the back of the queue."""
 
@@ -70,8 +72,8 @@ class Worker:
             try:
                 sessions = await self._aos.bus.accept(self._sessions - len(self._running), wait=IDLE_WAIT)
                 pause = 1.0
-            except Unavailable as error:
-                log.warning("no work can be taken: %s", error)
+            except Exception as error:
+                log.warning("no work can be taken: %s", error, exc_info=not isinstance(error, Unavailable))
                 await self._aos.clock.sleep(pause)
                 pause = min(pause * 2, MAX_PAUSE)
                 continue
@@ -122,17 +124,26 @@ class Worker:
                     return
                 await self._wait(session, pause)
                 pause = min(pause * 2, MAX_PAUSE)
+            except LockLost:
+                raise
+            except Exception:
+                # A fault of ours: given back as a failed delivery, so that the event is found out in the end (P18).
+                log.exception("%s: a turn ended with an error that nobody foresaw", agent)
+                await session.abandon(deliveries, self._aos.clock.now() + int(pause * 1000))
+                return
 
     async def _wait(self, session: Session, pause: float) -> None:
-        """Wait without letting the lock run out, and not longer than there is a reason to."""
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        sleeping = asyncio.ensure_future(self._aos.clock.sleep(pause))
-        try:
-            await asyncio.wait({stopping, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            sleeping.cancel()
-        try:
-            await session.renew()
-        except Unavailable as error:
-            log.warning("the lock could not be renewed: %s", error)
+        """Wait, renewing the lock, and not longer than there is a reason to."""
+        end = self._aos.clock.monotonic() + pause
+        while not self._stopping.is_set() and (left := end - self._aos.clock.monotonic()) > 0:
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            sleeping = asyncio.ensure_future(self._aos.clock.sleep(min(left, RENEWAL)))
+            try:
+                await asyncio.wait({stopping, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                sleeping.cancel()
+            try:
+                await session.renew()
+            except Unavailable as error:
+                log.warning("the lock could not be renewed: %s", error)

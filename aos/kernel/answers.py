@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from aos.kernel import calls, layout
-from aos.kernel.address import Address
-from aos.kernel.event import Event
 from aos.kernel.head import Timer
 from aos.kernel.item import Ended
-from aos.kernel.message import Message, ReplyTo
+from aos.kernel.message import Message
 from aos.kernel.ports import Verb
 from aos.kernel.receipt import Receipt, Status
 from aos.kernel.turn import Turn
@@ -28,7 +26,7 @@ def close_origin(turn: Turn, wait: Timer, value: bytes) -> None:
         at=turn.now,
     )
     turn.write(Verb.PUT, layout.receipt(key), receipt.encode())
-    tell(turn, _asked(turn, wait, key), value)
+    tell(turn, calls.asked(wait), value)
     turn.answered.append((key, Ended.HANDLED, value, None))
 
 
@@ -47,15 +45,8 @@ def fail_origin(turn: Turn, wait: Timer, reason: str) -> None:
         at=turn.now,
     )
     turn.write(Verb.PUT, layout.receipt(key), receipt.encode())
-    tell_failure(turn, _asked(turn, wait, key), reason)
+    tell_failure(turn, calls.asked(wait), reason)
     turn.answered.append((key, Ended.DEAD, None, reason))
-
-
-def _asked(turn: Turn, wait: Timer, key: str) -> Message:
-    """A stand-in for the event that asked, with what an answer needs of it."""
-    reply = ReplyTo(Address.parse(wait.reply[0]), wait.reply[1]) if wait.reply else None
-    event = Event(id=key, source=turn.agent.source, type=calls.DONE)
-    return Message(to=turn.agent, event=event, reply_to=reply, hops=1)
 
 
 def tell(turn: Turn, message: Message, value: bytes) -> None:

@@ -7,6 +7,7 @@ an event to the caller; its source and id follow from the call, so that it is ha
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from aos.kernel import layout
@@ -14,7 +15,7 @@ from aos.kernel.address import Address
 from aos.kernel.agent import Outcome
 from aos.kernel.event import Event, encode_data
 from aos.kernel.head import Head, Timer
-from aos.kernel.message import KERNEL, Actor, Message
+from aos.kernel.message import KERNEL, Actor, Message, decode, encode
 
 DONE = "aos.call.done"
 FAILED = "aos.call.failed"
@@ -39,6 +40,18 @@ def outcome(message: Message) -> Outcome[Any]:
     if message.event.type == DONE:
         return Outcome(call=found["call"], ok=True, value=found["value"])
     return Outcome(call=found["call"], ok=False, reason=found["reason"])
+
+
+def asker(message: Message) -> bytes:
+    """The event that asked, as far as an answer needs it, for the wait."""
+    bare = replace(message.event, body=b"null", subject=None, extensions={})
+    return encode(replace(message, event=bare, due=None, token=None))
+
+
+def asked(wait: Timer) -> Message:
+    """The event that asked."""
+    assert wait.asker is not None
+    return decode(wait.asker)
 
 
 def done(agent: Address, message: Message, value: bytes, now: int) -> Message | None:

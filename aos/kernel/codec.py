@@ -42,6 +42,11 @@ def encode_state(state: BaseModel) -> bytes:
         raise NotSerialisable(f"the state {type(state).__name__} can't be serialised: {error}") from None
 
 
+def clean(text: str) -> str:
+    """The text with what UTF-8 can't hold (lone surrogates, as of odd file names) replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _refuse_constants(body: bytes) -> None:
     def refuse(text: str) -> Any:
         raise NotSerialisable(f"{text} is not JSON")

@@ -19,7 +19,7 @@ from aos.kernel.item import Item
 from aos.kernel.journal import Journal, Result
 from aos.kernel.ledger import Entry
 from aos.kernel.message import Message
-from aos.kernel.ports import Verb
+from aos.kernel.ports import Kind, Verb
 from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import CronJob
 
@@ -34,6 +34,9 @@ REDRIVE = "aos.dead_letter.redrive"
 DISCARD = "aos.dead_letter.discard"
 RESOLVE = "aos.dead_letter.resolve"
 ERASE = "aos.erase"
+COLLECT = "aos.receipts.collect"
+PAGE = 80
+"""Receipts that a command looks at."""
 
 TRANSITIONS: dict[str, tuple[frozenset[Life], Life, str, str]] = {
     SUSPEND: (frozenset((Life.CREATED, Life.ACTIVE)), Life.SUSPENDED, "agent.suspended", "aos.suspended"),
@@ -65,9 +68,9 @@ def drain(agent: Address, turn: Turn) -> Message:
 async def carry_out(cycle: Cycle, item: Item, found: Journal | None) -> None:
     """Carry out one command in the cycle's turn; `Refusal` when it can't be. `found`: the journal of its hook."""
     message = item.message
-    if message.actor.type == "agent" and message.actor.id != message.to.log:
-        raise Refusal(Refused(f"{message.event.type} may not be sent by another agent"))
-    data = message.event.data or {}
+    if message.actor.type == "agent":
+        raise Refusal(Refused(f"{message.event.type} may not be sent by an agent"))
+    data: dict[str, Any] = message.event.data or {}
     if message.event.type in TRANSITIONS:
         await _transition(cycle, item, data, found)
         return
@@ -101,9 +104,11 @@ async def _transition(cycle: Cycle, item: Item, data: dict[str, Any], found: Jou
 async def _hook(cycle: Cycle, item: Item, name: str, found: Journal | None) -> bool:
     """Run the hook. False: it failed after an effect, and the command is a dead letter."""
     hooked = await cycle.run_hook(item, name, found)
-    if hooked is None or not isinstance(hooked[1], Failure):
+    if hooked is None:
         return True
     run, failure = hooked
+    if not isinstance(failure, Failure):
+        return True
     if not run.journal.written:
         raise Refusal(Refused(f"the hook {name} failed: {failure.reason}"))
     endings.dead(cycle.turn, item, failure.reason, failure.error, failure.trace, run)
@@ -218,6 +223,22 @@ async def _journal(cycle: Cycle, letter: DeadLetter) -> Journal | None:
     return await cycle.partitions.journal(cycle.agent, letter.message.event.key) if letter.journal else None
 
 
+async def _collect(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[Entry], Any]:
+    """Delete receipts that are older than they need be (P7), a page of them; the reply's `next` says where to go on."""
+    oldest = cycle.now - cycle.kernel.limits.receipts
+    after = str(data.get("after", ""))
+    rows = await cycle.partitions.rows(cycle.agent, Kind.RECEIPT, after, limit=PAGE)
+    old = [row.key for row in rows if _collectable(Receipt.decode(row.body), oldest)]
+    for key in old:
+        cycle.turn.write(Verb.DELETE, key)
+    following = rows[-1].key[1:] + "\0" if len(rows) == PAGE else None
+    return [{"k": "receipts.collected", "count": len(old)}], {"collected": len(old), "next": following}
+
+
+def _collectable(receipt: Receipt, oldest: int) -> bool:
+    return receipt.status is not Status.OPEN and receipt.at < oldest
+
+
 async def _letter(cycle: Cycle, data: dict[str, Any]) -> DeadLetter:
     key = data.get("key")
     letter = await cycle.partitions.dead_letter(cycle.agent, key) if isinstance(key, str) else None
@@ -269,6 +290,7 @@ COMMANDS: dict[str, Command] = {
     DISCARD: _discard,
     RESOLVE: _resolve,
     ERASE: _erase,
+    COLLECT: _collect,
     schedules.ARM: _arm,
     backlog.DRAIN: _nothing,
 }

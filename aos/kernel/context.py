@@ -205,7 +205,7 @@ class Context(Query[StateT]):
 
     def note(self, text: str) -> None:
         """Write a line into the audit record."""
-        self._draft.notes.append(text)
+        self._draft.note(text)
 
     def terminate(self) -> None:
         """End this agent when the turn commits. Its log is never used again."""

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from aos.kernel.dispatcher import Kernel
 
 
+UNREADABLE = "aos.unreadable"
+"""What a delivery becomes that is no envelope: a dead letter of the session's agent."""
 ROOM = 6
 """Writes that an event may need which ends without having been run."""
 
@@ -69,6 +71,7 @@ class Cycle:
         self._model: BaseModel | None = None
         self._items: list[Item] = []
         self._alone = False
+        self._traces: dict[str, str] = {}
         self.progress = False
         """Something was committed: the next cycle will find another situation."""
 
@@ -125,6 +128,7 @@ class Cycle:
             return False
         receipt = await self.partitions.receipt(self.agent, unfinished.key)
         item = Item(message=found.message, unfinished=True, receipt=receipt, looked=True, guarded=True)
+        item.deliveries = max((i.count for i in self._items if i.message.event.key == unfinished.key), default=1)
         await self._one(item, found)
         await self.flush()
         return False
@@ -155,28 +159,43 @@ class Cycle:
 
     async def _one(self, item: Item, found: Journal | None = None) -> bool:
         """Take one delivery to its end, or as far as it goes now. False: the turn ends before it."""
-        if item.message.event.type in commands.COMMANDS:
-            return await self._command(item, found)
-        screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits)
+        command = item.message.event.type in commands.COMMANDS
+        if command and not self.turn.empty:
+            return False
+        screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits, command=command)
         if screened.do is Do.LOOK:
             item.receipt, item.looked = await self.partitions.receipt(self.agent, item.message.event.key), True
-            screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits)
-        if screened.do in (Do.RUN, Do.ALONE):
-            return await self._try(item, found, alone=screened.do is Do.ALONE)
-        return await self._without_running(item, screened)
+            screened = screening.screen(item, self.turn.head, self.now, self.kernel.limits, command=command)
+        if item.message.event.type == schedules.ARM and screened.do is Do.DUPLICATE:
+            screened = Screened(Do.RUN)  # looks for itself whether there is anything to do
+        if screened.do not in (Do.RUN, Do.ALONE):
+            return await self._without_running(item, screened)
+        if found is None and item.receipt is not None and item.receipt.journal:
+            found = await self.partitions.journal(self.agent, item.message.event.key)
+        if command:
+            return await self._command(item, found)
+        return await self._try(item, found, alone=screened.do is Do.ALONE)
 
     async def _without_running(self, item: Item, screened: Screened) -> bool:
         if screened.do is Do.DUPLICATE:
             await self._duplicate(item)
             return True
-        open_still = item.receipt is not None or item.backlog is not None
-        if screened.do is Do.STALE and not open_still:
+        ends_now = (screened.do is Do.STALE and item.receipt is None and item.backlog is None) or item.direct
+        if ends_now and not self.turn.empty:
+            return False  # judged by what is not committed yet; the next cycle will judge by what is
+        if screened.do is Do.STALE and ends_now:
             item.end(Ended.STALE, reason="its timer was cancelled, replaced or has fired")
             return True
-        if item.direct and self._refused(item, screened):
+        if item.direct and not item.guarded and self._refused(item, screened):
+            return True
+        if screened.do is Do.REUSED and await self._known_as_reused(item, screened):
             return True
         if not self.turn.room(ROOM):
             return False
+        self._end_unrun(item, screened)
+        return True
+
+    def _end_unrun(self, item: Item, screened: Screened) -> None:
         kind = self.kernel.registry.types.get(self.agent.type)
         if screened.do is Do.REUSED:
             endings.reused(self.turn, item, screened.reason, screened.error)
@@ -186,7 +205,13 @@ class Cycle:
             endings.set_aside(self.turn, item, screened.reason)
         else:
             endings.dead(self.turn, item, screened.reason, screened.error, kind=kind)
-            self.buried.append((item.message, screened.reason, ""))
+
+    async def _known_as_reused(self, item: Item, screened: Screened) -> bool:
+        """Its dead letter was written at an earlier delivery."""
+        copy = screening.reused(item)
+        if await self.partitions.receipt(self.agent, copy.message.event.key) is None:
+            return False
+        item.end(Ended.DEAD, reason=screened.reason, duplicate=True)
         return True
 
     def _refused(self, item: Item, screened: Screened) -> bool:
@@ -219,8 +244,6 @@ class Cycle:
     async def _try(self, item: Item, found: Journal | None, *, alone: bool) -> bool:
         """Find the handler and run it. False: the turn ends before this event."""
         message = item.message
-        if found is None and item.receipt is not None and item.receipt.journal:
-            found = await self.partitions.journal(self.agent, message.event.key)
         try:
             kind, handler, wait_over = self._handler(item)
         except ReservedName as error:
@@ -259,6 +282,9 @@ class Cycle:
         if item.direct:
             item.error = error
             return True
+        if item.message.event.type == UNREADABLE:
+            endings.dead(self.turn, item, "unreadable", item.message.event.data["error"])
+            return True
         return await self._deploying(item, "unknown_type", str(error))
 
     async def _deploying(self, item: Item, reason: str, error: str) -> bool:
@@ -267,7 +293,6 @@ class Cycle:
         deferred = max([item.message.deferred, *(other.message.deferred for other in self._items if item.unfinished)])
         if limits.waited(deferred) >= limits.deploy_window:
             endings.dead(self.turn, item, reason, error)
-            self.buried.append((item.message, reason, ""))
             return True
         due = self.now + limits.pause(deferred)
         if item.unfinished:
@@ -348,7 +373,7 @@ class Cycle:
             effects=effects,
             draft=draft,
             model=self._model,
-            reader=TurnReader(self.agent, self.partitions, self.turn.writes, draft),
+            reader=TurnReader(self.agent, self.partitions, self.turn.writes, draft, writer.abort),
             outcome=calls.outcome(message) if calls.is_answer(message) else None,
         )
         writer.run = run
@@ -360,31 +385,21 @@ class Cycle:
             return
         handler = run.handler
         endings.failed(self.turn, item, outcome, run, handler.max_attempts if handler else 1, run.type.ordered)
-        if self.turn.ended[-1][1] is Ended.DEAD:
-            self.buried.append((item.message, outcome.reason, outcome.trace))
+        self._traces[item.message.event.key] = outcome.trace
 
     # -------------------------------------------------------------------------------------------------- commands
 
     async def _command(self, item: Item, found: Journal | None) -> bool:
         """A command of the kernel: alone in its turn, whatever the life cycle."""
-        if not self.turn.empty:
-            return False
         kind = item.message.event.type
-        if not item.looked:
-            item.receipt, item.looked = await self.partitions.receipt(self.agent, item.message.event.key), True
-        if kind == schedules.ARM and commands.to_arm(self, item.message.event.data) is None:
-            item.end(Ended.HANDLED)  # a tick with nothing to do commits nothing (P26)
-            return True
-        if item.receipt is not None and not item.receipt.fresh(item.message) and kind != schedules.ARM:
-            await self._duplicate(item)
-            return True
-        if kind == backlog.DRAIN:
+        nothing = kind == schedules.ARM and commands.to_arm(self, item.message.event.data) is None
+        if nothing or kind == backlog.DRAIN:  # a tick with nothing to do commits nothing (P26)
             item.end(Ended.HANDLED)
             return True
         try:
             await commands.carry_out(self, item, found)
         except commands.Refusal as error:
-            if item.direct:
+            if item.direct and not item.guarded:
                 item.error = error.error
             else:
                 endings.dead(self.turn, item, "refused", str(error.error))
@@ -418,10 +433,9 @@ class Cycle:
         if sealed.outbox is not None:
             await self._guard()
         answer = await self._store(sealed)
-        if isinstance(answer, Duplicate):
-            self._look_again(answer.keys)
         if not isinstance(answer, Committed):
-            raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
+            looked = isinstance(answer, Duplicate) and self._look_again(answer.keys)
+            raise TurnAborted(counts=0 if looked else 1)
         self.progress = True
         self.box.delivered.clear()
         turn.writes.clear()  # a reader of this turn now finds them in the store
@@ -452,16 +466,19 @@ class Cycle:
     def _end_items(self) -> None:
         for item, ended, value, reason in self.turn.ended:
             item.end(ended, value=value, reason=reason)
+            if ended is Ended.DEAD:
+                self.buried.append((item.message, reason or "", self._traces.get(item.message.event.key, "")))
             if item.reply is not None and item.reply.final:
                 self.told.append(item.reply)
         for key, ended, value, reason in self.turn.answered:
             self.told.append(Reply(ended, key, value, reason))
 
-    def _look_again(self, keys: Sequence[str]) -> None:
-        """Receipts were there already: whoever they belong to is looked up in the next cycle."""
-        for item, *_ in self.turn.ended:
-            if layout.receipt(item.message.event.key) in keys:
-                item.suspect = True
+    def _look_again(self, keys: Sequence[str]) -> bool:
+        """Receipts were there already: whoever they belong to is looked up in the next cycle. False: nobody here."""
+        found = [item for item, *_ in self.turn.ended if layout.receipt(item.message.event.key) in keys]
+        for item in found:
+            item.suspect = True
+        return any(not item.looked for item in found)
 
     async def _deliver(self, sealed: Sealed, row: str) -> None:
         """Send what the turn wanted sent. What fails here lies in the outbox row and the next delivery sends it (P22);
@@ -481,8 +498,14 @@ class Cycle:
     async def _guard(self) -> None:
         """Before a direct turn leaves work for after its commit, its own event goes onto the bus, to come back when the
         turn must be over: an ordinary redelivery, that finishes what was left (P22)."""
-        if self._items and all(item.delivery is None and not item.guarded for item in self._items):
-            await self.guard(self._items[0])
+        if any(item.delivery is not None or item.guarded for item in self._items):
+            return
+        own = next((item for item, *_ in self.turn.ended if item.direct), None)
+        if own is not None:
+            await self.guard(own)
+        else:  # an ask that was refused has drained the backlog: a drain brings the agent back
+            nudge = commands.drain(self.agent, self.turn)
+            await self.kernel.bus.send([replace(nudge, due=self.now + self.kernel.limits.turn).parcel()])
 
     async def guard(self, item: Item) -> None:
         if item.guarded or item.delivery is not None:

@@ -7,6 +7,7 @@ Stateless but for the mailboxes: whatever it knows of an agent it reads from the
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from aos.kernel import message as envelope
 from aos.kernel.address import Address
 from aos.kernel.codec import encode
 from aos.kernel.context import Query
-from aos.kernel.cycle import Cycle
+from aos.kernel.cycle import UNREADABLE, Cycle
 from aos.kernel.errors import (
     AskFailed,
     Contended,
@@ -34,15 +35,18 @@ from aos.kernel.gatekeeper import Gatekeeper
 from aos.kernel.item import Ended, Item, Reply
 from aos.kernel.limits import Limits
 from aos.kernel.mailbox import Mailbox, Mailboxes
-from aos.kernel.message import Message
+from aos.kernel.message import Message, NewerEnvelope
 from aos.kernel.partition import Partitions
-from aos.kernel.ports import Blobs, Bus, Calendar, Clock, Delivery, Entropy, Gate, Settler, Store
+from aos.kernel.ports import Blobs, Bus, Calendar, Clock, Delivery, Entropy, Gate, Parcel, Settler, Store
 from aos.kernel.reading import TurnReader
 from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import Registry
 from aos.kernel.turn import Host
 
 log = logging.getLogger("aos")
+
+MAX_UNREADABLE = 150_000
+"""Bytes of what can't be read that its dead letter keeps; every one may become six in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +85,21 @@ class Dispatcher:
         """Take deliveries of one agent to their end. Returns those that the host has to complete (the others were
         completed with the commit). Raises `Unavailable`: wait under the lock, then abandon (P23)."""
         items: list[Item] = []
+        newer: list[Delivery] = []
         for delivery in deliveries:
             try:
                 items.append(Item(message=envelope.decode(delivery.parcel.body), delivery=delivery))
+            except NewerEnvelope:
+                await self._put_off(delivery)
+                newer.append(delivery)
             except InvalidEvent as error:
                 items.append(self._unreadable(agent, delivery, error))
-        await self._boxes.put(agent, items)
+        if items:
+            await self._boxes.put(agent, items)
         for item in items:
             if item.fault is not None:
                 raise item.fault
-        return [item.delivery for item in items if item.delivery is not None and not item.settled]
+        return newer + [item.delivery for item in items if item.delivery is not None and not item.settled]
 
     async def send(self, message: Message) -> None:
         """Put an event on the bus. When it returns the event is durable; the agent runs later."""
@@ -228,14 +237,17 @@ class Dispatcher:
 
     def _unreadable(self, agent: Address, delivery: Delivery, error: InvalidEvent) -> Item:
         """What is no envelope becomes a dead letter of the session's agent: nothing is lost."""
-        text = delivery.parcel.body[:100_000].decode("utf-8", "replace")
-        event = Event(
-            id=delivery.parcel.id,
-            source="aos:unreadable",
-            type="aos.unreadable",
-            body=encode_data({"error": str(error), "body": text}),
-        )
+        text = delivery.parcel.body[:MAX_UNREADABLE].decode("utf-8", "replace")
+        body = encode_data({"body": text, "bytes": len(delivery.parcel.body), "error": str(error)})
+        digest = hashlib.sha256(delivery.parcel.body).hexdigest()
+        event = Event(id=f"{delivery.parcel.id}:{digest}", source="aos:unreadable", type=UNREADABLE, body=body)
         return Item(message=Message(to=agent, event=event, sent_at=self.kernel.clock.now()), delivery=delivery)
+
+    async def _put_off(self, delivery: Delivery) -> None:
+        """An envelope of newer code: it comes again until an instance of that code gets it (a rolling deploy)."""
+        parcel = delivery.parcel
+        due = self.kernel.clock.now() + self.kernel.limits.pause(4)
+        await self.kernel.bus.send([Parcel(f"{parcel.id[:100]}.{due}", parcel.session, parcel.body, due)])
 
     # -------------------------------------------------------------------------------------------- waiting for it
 

@@ -68,11 +68,16 @@ class Draft:
 
     def schedule(self, type: str, data: Any, key: str, due: int) -> None:
         self._check_type(type)
+        if key != codec.clean(key):
+            raise Reject(f"the timer's key {key!r} holds a lone surrogate")
         self.timers[key] = Scheduled(type, self._weigh(codec.encode(data)), self._next_id("timer"), due)
         self._count_rows()
 
     def cancel(self, key: str) -> None:
         self.timers[key] = None
+
+    def note(self, text: str) -> None:
+        self.notes.append(codec.clean(text))
 
     def append(self, item: Any) -> None:
         self.history.append(self._weigh(codec.encode(item)))

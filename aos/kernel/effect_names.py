@@ -20,6 +20,6 @@ def effect_names(function: object) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "effect"):
             continue
-        name = node.args[0] if node.args else None
+        name = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "name"), None)
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             yield name.value, first + node.lineno - 1

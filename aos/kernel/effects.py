@@ -12,7 +12,7 @@ import inspect
 import typing
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
@@ -203,13 +203,16 @@ class EffectRunner:
             result = Result(operation=operation, ok=True, value=codec.encode(value))
         except NotDone as error:
             if not operation.idempotent:
-                await self._keep(Result(operation=operation, ok=False, error=str(error)))
+                await self._keep(Result(operation=operation, ok=False, error=codec.clean(str(error))))
             raise
         except BaseException as error:
             if operation.idempotent:
                 raise
             self._note_unknown(operation)
-            if isinstance(error, Exception):
+            task = asyncio.current_task()
+            if isinstance(error, Exception) or (
+                isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
+            ):
                 raise OutcomeUnknown(operation.id, operation.name) from error
             raise
         await self._keep(result)
@@ -260,7 +263,9 @@ async def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind a callable object."""
+    """The function behind a partial or a callable object."""
+    while isinstance(function, partial):
+        function = function.func
     known = inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)
     return function if known else type(function).__call__
 

@@ -12,7 +12,7 @@ from aos.kernel.execution import Done, Failure, Run, Verdict
 from aos.kernel.head import Life, Timer
 from aos.kernel.item import Ended, Item
 from aos.kernel.ledger import Entry
-from aos.kernel.message import Actor
+from aos.kernel.message import Actor, Message
 from aos.kernel.ports import Verb
 from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import AgentType
@@ -89,11 +89,8 @@ def dead(
     wait = calls.waiting(turn.head, message)
     if wait is None:
         _end_timer(turn, item, kind or (run.type if run else None))
-    else:  # whoever asked is told; the wait itself stays, without a deadline, in case the answer is redriven
-        if wait.origin is not None:
-            answers.fail_origin(turn, wait, reason)
-        name = calls.timer_name(calls.outcome(message).call)
-        turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token="", origin=None, reply=None))
+    else:
+        _lost_answer(turn, message, wait, reason)
     answers.tell_failure(turn, message, reason)
     _finish(turn, item, Ended.DEAD, None, reason)
 
@@ -151,12 +148,16 @@ def hooked(turn: Turn, run: Run, done: Done) -> None:
 
 
 def set_aside(turn: Turn, item: Item, reason: str) -> None:
-    """Append the event to the backlog (P25)."""
+    """Append the event to the backlog (P25). The one that the others wait for goes before them (P20)."""
     first, following = turn.head.backlog
     entry = turn.event("event.backlogged", item.message, reason=reason)
     turn.commit_to(entry, data=item.message.event.body)
-    turn.write(Verb.PUT, layout.backlog(following), backlog.encode(item.message, item.receipt))
-    turn.head.backlog = (first, following + 1)
+    if turn.head.waiting_for == item.message.event.key:
+        turn.head.waiting_for = None
+        number, turn.head.backlog = first - 1, (first - 1, following)
+    else:
+        number, turn.head.backlog = following, (first, following + 1)
+    turn.write(Verb.PUT, layout.backlog(number), backlog.encode(item.message, item.receipt))
     _receipt(turn, item, Status.OPEN, waits=Waits.BACKLOG, journal=bool(item.receipt and item.receipt.journal))
     _finish(turn, item, Ended.BACKLOG, None, reason)
 
@@ -182,6 +183,22 @@ def commanded(turn: Turn, item: Item, entries: Iterable[Entry], reply: Any) -> N
     answers.tell(turn, item.message, value)
     _unwait(turn, item)
     _finish(turn, item, Ended.HANDLED, value, None)
+
+
+def _lost_answer(turn: Turn, message: Message, wait: Timer, reason: str) -> None:
+    """The answer can't be handled. The wait goes on until its deadline, which tells the handler so; when the deadline
+    can't be handled either, whoever asked is told, and the wait stays without one, in case it is redriven."""
+    call = calls.outcome(message).call
+    name = calls.timer_name(call)
+    if message.token is None:
+        token = timers.restored(wait.token)
+        turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token=token))
+        if wait.due <= turn.now:  # it came while the answer was being tried, and was stale then
+            turn.send(calls.deadline(turn.agent, call, timers.mark(name, token), turn.now, message))
+        return
+    if wait.origin is not None:
+        answers.fail_origin(turn, wait, reason)
+    turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token="", origin=None, asker=None))
 
 
 def _born(turn: Turn, done: Done) -> None:
@@ -212,7 +229,7 @@ def _retry(turn: Turn, item: Item, failure: Failure, run: Run | None, ordered: b
     wait = calls.waiting(turn.head, message)
     if wait is not None and message.token is None:  # the answer is here: from now on it ends the wait, no deadline does
         name = calls.timer_name(calls.outcome(message).call)
-        turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token=""))
+        turn.head.timers = timers.with_timer(turn.head, name, wait._replace(token=timers.void(wait.token)))
     turn.send(again)
     _finish(turn, item, Ended.RETRY, None, failure.reason)
 
@@ -223,6 +240,9 @@ def _denied(turn: Turn, item: Item, failure: Failure, run: Run | None) -> None:
     entry = turn.event("event.failed", item.message, reason="denied", error=failure.error[:500])
     turn.commit_to(entry, data=item.message.event.body)
     _receipt(turn, item, Status.DISCARDED, reason="denied")
+    wait = calls.waiting(turn.head, item.message)
+    if wait is not None and wait.origin is not None:
+        answers.fail_origin(turn, wait, "denied")
     _end_timer(turn, item, run.type if run else None)
     _unwait(turn, item)
     if run is not None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from aos.kernel.errors import EventTooLarge, InvalidEvent, ReservedName
@@ -53,6 +54,8 @@ class Event:
     """sha256(source LF id): the idempotency key (P1)."""
 
     def __post_init__(self) -> None:
+        if self.extensions:
+            object.__setattr__(self, "extensions", MappingProxyType(dict(self.extensions)))
         object.__setattr__(self, "key", hashlib.sha256(f"{self.source}\n{self.id}".encode()).hexdigest())
 
     @property
@@ -64,7 +67,8 @@ class Event:
     @property
     def request_hash(self) -> str:
         """What two events of one key must agree on (P4)."""
-        return hashlib.sha256(self.type.encode() + b"\n" + self.body).hexdigest()
+        kind = b"\nbinary " if self.binary else b"\n"
+        return hashlib.sha256(self.type.encode() + kind + self.body).hexdigest()
 
     @property
     def external(self) -> bool:

@@ -15,6 +15,7 @@ from aos.kernel import codec, gatekeeper
 from aos.kernel.address import Address
 from aos.kernel.agent import Outcome as CallOutcome
 from aos.kernel.agent import Pending
+from aos.kernel.codec import clean
 from aos.kernel.context import Context, Query, Reader
 from aos.kernel.draft import Draft
 from aos.kernel.effects import EffectRunner, JournalMismatch
@@ -113,6 +114,11 @@ async def execute(run: Run, keeper: Gatekeeper) -> Done | Failure:
         return done
     except (TurnAborted, NewerState):
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return failure(run, RuntimeError(f"the handler awaited something that was cancelled: {error!r}"))
     except Exception as error:
         return failure(run, run.effects.mismatch or error)
     finally:
@@ -122,7 +128,7 @@ async def execute(run: Run, keeper: Gatekeeper) -> Done | Failure:
 
 def failure(run: Run, error: Exception) -> Failure:
     """What an exception of the handler means."""
-    name, reason, trace = type(error).__name__, str(error), trace_of(error)
+    name, reason, trace = type(error).__name__, text_of(error), trace_of(error)
     if isinstance(error, Denied):
         return Failure(verdict=Verdict.DENIED, reason="denied", error=reason)
     if isinstance(error, Retry):
@@ -143,9 +149,20 @@ def failure(run: Run, error: Exception) -> Failure:
     return Failure(verdict=Verdict.RETRY, reason=f"{name}: {reason}", error=name, trace=trace)
 
 
+def text_of(error: BaseException) -> str:
+    """What an exception says, as text that a record can hold, whatever the exception is like."""
+    try:
+        return clean(str(error))
+    except Exception:
+        return f"{type(error).__name__}, which can't say what it is"
+
+
 def trace_of(error: BaseException) -> str:
     """The traceback, its middle cut when it is long."""
-    lines = "".join(traceback.format_exception(error)).encode("utf-8", "replace").decode().splitlines()
+    try:
+        lines = clean("".join(traceback.format_exception(error))).splitlines()
+    except Exception:
+        return text_of(error)
     if len(lines) > TRACE_LINES:
         lines = [*lines[: TRACE_LINES // 2], f"… {len(lines) - TRACE_LINES} lines …", *lines[-TRACE_LINES // 2 :]]
     return "\n".join(line[:500] for line in lines)
@@ -203,6 +220,8 @@ async def _handle(run: Run) -> Done:
     )
     reply = await _call(run, context)
     pending = reply if isinstance(reply, Pending) else None
+    if pending is not None and all(pending.call != sent.call for sent in run.draft.messages):
+        raise Reject("the handler returned a Pending that is not the answer to anything it sent")
     body = b"null" if reply is None or pending else codec.encode(reply)
     if len(body) > MAX_REPLY:
         raise Reject(f"the reply has {len(body):,} bytes, the limit is {MAX_REPLY:,}")

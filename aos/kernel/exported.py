@@ -27,7 +27,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class Line(NamedTuple):
-    """A payload of an export, or why it can't be read. What names no place stands before all else."""
+    """A payload of an export, or why it can't be read. One that names no log is no log's."""
 
     log: str
     seq: int
@@ -112,6 +112,8 @@ class _Walk:
         return chain
 
     def _close(self, chain: Chain) -> None:
+        if not chain.log:  # nothing has been read yet
+            return
         missing = chain.close()
         if self._payloads is None:
             return
@@ -196,9 +198,12 @@ class _Payloads:
 
     def _advance(self) -> None:
         self._line = None
-        for number, line in self._lines:
-            self._line = _payload(line, number)
-            break
+        for number, text in self._lines:
+            line = _payload(text, number)
+            if line.log:
+                self._line = line
+                return
+            self._stray(line)
 
 
 def _payload(line: bytes, number: int) -> Line:

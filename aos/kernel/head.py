@@ -22,6 +22,8 @@ RECENT = 16
 RECENT_LENGTH = 16
 INLINE_STATE = 480 * 1024
 """Bytes of state that stay in the head; more lies in a blob of the turn (P27, P29)."""
+BACKLOG = 10**12
+"""Number of the first backlog row; one that must go before the others gets a lower one."""
 MAX_STATE = 4 * 1024 * 1024
 
 
@@ -42,8 +44,8 @@ class Timer(NamedTuple):
     type: str
     origin: tuple[str, int, str] | None = None
     """Key, attempt and request hash of the event whose receipt waits for this call's answer; only for calls."""
-    reply: tuple[str, str] | None = None
-    """Log and call of the agent that waits for that event's answer."""
+    asker: bytes | None = None
+    """The envelope of that event without its data: what an answer to whoever asked needs of it."""
 
 
 class Unfinished(NamedTuple):
@@ -73,7 +75,7 @@ class Head:
     timers: dict[str, Timer] = field(default_factory=dict[str, Timer])
     recent: tuple[str, ...] = ()
     unfinished: Unfinished | None = None
-    backlog: tuple[int, int] = (0, 0)
+    backlog: tuple[int, int] = (BACKLOG, BACKLOG)
     """Numbers of the first row and of the next one; equal: empty."""
     waiting_for: str | None = None
     """Key of the failed event that later ones of an `ordered` type wait for (P20)."""
@@ -114,7 +116,7 @@ class Head:
             value = getattr(self, name)
             if value:
                 book[name] = value
-        if self.backlog[0] != self.backlog[1] or self.backlog[1]:
+        if self.backlog != (BACKLOG, BACKLOG):
             book["backlog"] = self.backlog
         line = to_json(book) + b"\n"
         return line if self.blob is not None else line + covered
@@ -157,7 +159,7 @@ def decode(body: bytes, blob: bytes | None = None) -> Head:
         timers={name: _timer(*parts) for name, parts in meta["timers"].items()},
         recent=tuple(book["recent"]),
         unfinished=None if unfinished is None else Unfinished(*unfinished),
-        backlog=(0, 0) if backlog is None else (backlog[0], backlog[1]),
+        backlog=(BACKLOG, BACKLOG) if backlog is None else (backlog[0], backlog[1]),
         waiting_for=book.get("waiting_for"),
         history=book.get("history", 0),
         dead=book.get("dead", 0),
@@ -166,11 +168,11 @@ def decode(body: bytes, blob: bytes | None = None) -> Head:
     )
 
 
-def _timer(token: str, due: int, type: str, origin: list[Any] | None, reply: list[str] | None) -> Timer:
+def _timer(token: str, due: int, type: str, origin: list[Any] | None, asker: str | None) -> Timer:
     return Timer(
         token,
         due,
         type,
         None if origin is None else (origin[0], origin[1], origin[2]),
-        None if reply is None else (reply[0], reply[1]),
+        None if asker is None else asker.encode(),
     )

@@ -59,14 +59,14 @@ def _send(
 
 def _wait(turn: Turn, sent: Outgoing, cause: Message, answers: bool, wait: Timer | None) -> None:
     name, due = calls.timer_name(sent.call), turn.now + sent.deadline
-    origin = reply = None
+    origin = asker = None
     if answers and wait is not None:
-        origin, reply = wait.origin, wait.reply
+        origin, asker = wait.origin, wait.asker
     elif answers:
         origin = (cause.event.key, cause.attempt, cause.event.request_hash)
-        reply = (cause.reply_to.agent.log, cause.reply_to.call) if cause.reply_to else None
+        asker = calls.asker(cause)
     token = sent.call[:16]
-    turn.head.timers = timers.with_timer(turn.head, name, Timer(token, due, sent.type, origin, reply))
+    turn.head.timers = timers.with_timer(turn.head, name, Timer(token, due, sent.type, origin, asker))
     turn.send(calls.deadline(turn.agent, sent.call, timers.mark(name, token), due, cause))
 
 
@@ -106,7 +106,8 @@ def _write_rows(turn: Turn, rows: dict[tuple[str, str], bytes | None]) -> None:
 
 
 def arm(turn: Turn, name: str, token: str, event: Event, due: int, cause: Message | None = None) -> None:
-    """Put a timer's token into the head and its message into the outbox."""
+    """Put a timer's token into the head and its message into the outbox. A time that has passed is now."""
+    due = max(due, turn.now)
     turn.head.timers = timers.with_timer(turn.head, name, Timer(token, due, event.type))
     turn.send(
         Message(

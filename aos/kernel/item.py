@@ -61,6 +61,8 @@ class Item:
     """Its delivery was completed in the commit's transaction."""
     fault: Exception | None = None
     """Committed, but what follows could not be delivered: the delivery must come again."""
+    deliveries: int = 1
+    """Of an unfinished event: how often the bus has delivered it."""
     guarded: bool = False
     """Its copy is on the bus (P22)."""
     reply: Reply | None = None
@@ -73,7 +75,7 @@ class Item:
 
     @property
     def count(self) -> int:
-        return self.delivery.count if self.delivery else 1
+        return self.delivery.count if self.delivery else self.deliveries
 
     def look_again(self) -> None:
         """A new cycle begins: what an earlier one knew of the receipt may not hold any more."""

@@ -7,15 +7,20 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
 from aos.kernel import layout
+from aos.kernel.errors import Unavailable
 from aos.kernel.execution import Run, TurnAborted
 from aos.kernel.head import Unfinished
 from aos.kernel.item import Item
 from aos.kernel.journal import Journal, Operation, Result
-from aos.kernel.ports import Answer, Batch, Committed, Row, Verb, Write
+from aos.kernel.ports import Batch, Committed, Row, Verb, Write
 from aos.kernel.receipt import Receipt, Status, Waits
 
 if TYPE_CHECKING:
     from aos.kernel.cycle import Cycle
+
+
+LONGEST = 300.0
+"""Seconds of the longest pause between attempts to write a result: about ten minutes in all."""
 
 
 class JournalRows:
@@ -39,7 +44,35 @@ class JournalRows:
             Verb.EXPECT, layout.journal(journal.message.event.key, result.operation.n), result.operation.encode()
         )
         batch = Batch(result.operation.turn, None, None, (intent, Write(Verb.PUT, row.key, row.body)))
-        await self._checked(await self._cycle.partitions.journal_write(self._cycle.agent, batch, row))
+        task = asyncio.create_task(self._persist(batch, row))
+        try:
+            await asyncio.shield(task)
+        except CancelledError:
+            await asyncio.wait([task])  # the handler's time is up, but what came of its effect must not be lost
+            raise
+
+    def abort(self, error: BaseException) -> None:
+        """The turn can't go on, whatever the handler makes of it."""
+        if self.run is not None:
+            self.run.aborted = error
+
+    async def _persist(self, batch: Batch, row: Row) -> None:
+        """This process alone knows what came of the effect: it tries for as long as it makes sense to write it down."""
+        pause = 1.0
+        while True:
+            try:
+                answer = await self._cycle.partitions.journal_write(self._cycle.agent, batch, row)
+                break
+            except Unavailable as error:
+                if pause > LONGEST:
+                    self.abort(error)
+                    raise
+                await self._cycle.kernel.clock.sleep(pause)
+                pause *= 2
+        if not isinstance(answer, Committed):
+            aborted = TurnAborted(counts=1)
+            self.abort(aborted)
+            raise aborted
 
     async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
         """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
@@ -49,9 +82,8 @@ class JournalRows:
                 journal.written = True
                 journal.keep(operation)
         except BaseException as error:
-            assert self.run is not None
             # A time-out in the middle of the write: read again what came of it.
-            self.run.aborted = TurnAborted(counts=1) if isinstance(error, CancelledError) else error
+            self.abort(TurnAborted(counts=1) if isinstance(error, CancelledError) else error)
             raise
 
     async def _write_rows(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None) -> None:
@@ -96,9 +128,3 @@ class JournalRows:
             writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))
             head.backlog = (item.backlog + 1, head.backlog[1])
         return writes, receipt
-
-    async def _checked(self, answer: Answer) -> None:
-        if not isinstance(answer, Committed):
-            assert self.run is not None
-            self.run.aborted = TurnAborted(counts=1)
-            raise self.run.aborted

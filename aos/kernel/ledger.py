@@ -55,6 +55,7 @@ KINDS = frozenset(
         "config.changed",
         "state.migrated",
         "erased",
+        "receipts.collected",
         "risk.opened",
         "risk.closed",
         "note",

@@ -21,6 +21,10 @@ MAX_HOPS = 64
 """Nested sends; a cycle of agents ends here (P3)."""
 
 
+class NewerEnvelope(InvalidEvent):
+    """Written by newer code: an instance that runs it will come."""
+
+
 class Actor(NamedTuple):
     """Who is behind an event and how that is known: `auth` is `none` for what only says so."""
 
@@ -120,7 +124,7 @@ def decode(data: bytes) -> Message:
     try:
         head = json.loads(line)
         if head["aos"] != 1:
-            raise InvalidEvent(f"envelope version {head['aos']!r} is newer than this code")
+            raise NewerEnvelope(f"envelope version {head['aos']!r} is newer than this code")
         return _message(head, body)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InvalidEvent(f"not an AOS envelope: {error!r}") from None

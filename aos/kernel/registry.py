@@ -285,7 +285,8 @@ class _Reader:
             )
 
     def _check_effects(self, effects: Mapping[str, str]) -> None:
-        for target in vars(self.cls).values():
+        for attribute in dir(self.cls):
+            target = inspect.getattr_static(self.cls, attribute)
             for name, line in effect_names(getattr(target, "__func__", target)) if callable(target) else ():
                 if name not in effects:
                     raise RegistrationError(

@@ -41,24 +41,35 @@ class Screened(NamedTuple):
     error: str = ""
 
 
-def screen(item: Item, head: Head, now: int, limits: Limits) -> Screened:
-    """What is to be done with it. Reads nothing."""
-    if item.unfinished or item.backlog is not None:
-        return _lifetime(item, head, now)
-    if not item.looked and _must_look(item, head, now, limits):
-        return Screened(Do.LOOK)
-    if item.receipt is not None:
-        if item.receipt.request != item.message.event.request_hash:
-            return Screened(
-                Do.REUSED, "id_reused", "the same source and id came before with another type or other data"
-            )
-        if not item.receipt.fresh(item.message):
-            return Screened(Do.DUPLICATE)
-        if item.receipt.starts - item.started >= limits.starts:
-            return Screened(Do.DEAD, "crash_suspected", f"{item.receipt.starts} starts ended without a word")
-    elif item.looked and now - item.message.sent_at > limits.receipts - DAY:
-        return Screened(Do.DEAD, "too_late", "older than its receipt would have lived")
+def screen(item: Item, head: Head, now: int, limits: Limits, *, command: bool = False) -> Screened:
+    """What is to be done with it. Reads nothing. A command goes round the life cycle, not round the rest."""
+    if not (item.unfinished or item.backlog is not None):
+        known = _known(item, head, now, limits, command)
+        if known is not None:
+            return known
+    elif item.receipt is not None and item.receipt.starts - item.started >= limits.starts:
+        return _suspected(item.receipt.starts)
+    if command:
+        return Screened(Do.RUN)
     return _lifetime(item, head, now, suspicious=item.count >= limits.suspicious)
+
+
+def _known(item: Item, head: Head, now: int, limits: Limits, command: bool) -> Screened | None:
+    """What the receipt says, or that it must be read; None if it speaks for running the event."""
+    if not item.looked and (command or _must_look(item, head, now, limits)):
+        return Screened(Do.LOOK)
+    if item.receipt is None:
+        late = item.looked and now - item.message.sent_at > limits.receipts - DAY
+        return Screened(Do.DEAD, "too_late", "older than its receipt would have lived") if late else None
+    if item.receipt.request != item.message.event.request_hash:
+        return Screened(Do.REUSED, "id_reused", "the same source and id came before with another type or other data")
+    if not item.receipt.fresh(item.message):
+        return Screened(Do.DUPLICATE)
+    return _suspected(item.receipt.starts) if item.receipt.starts - item.started >= limits.starts else None
+
+
+def _suspected(starts: int) -> Screened:
+    return Screened(Do.DEAD, "crash_suspected", f"{starts} starts ended without a word")
 
 
 def reused(item: Item) -> Item:

@@ -30,6 +30,15 @@ def stale(head: Head, message: Message) -> bool:
     return message.token is not None and current(head, message) is None
 
 
+def void(token: str) -> str:
+    """A token that no message carries, from which the good one can be restored."""
+    return token if token.startswith("!") else "!" + token
+
+
+def restored(token: str) -> str:
+    return token.removeprefix("!")
+
+
 def with_timer(head: Head, name: str, timer: Timer) -> dict[str, Timer]:
     return {**head.timers, name: timer}
 

@@ -86,7 +86,7 @@ class Chain:
 
     def feed(self, record: Record) -> bool:
         """Take the next record; whether it follows. False from the first one on that does not."""
-        if self.broken is not None or self._misplaced(record) or self._settled(record.prev):
+        if self.broken is not None or self._misplaced(record) or self.settle(record.prev):
             return False
         if record.prev != self.link:
             if not self.next:
@@ -135,14 +135,26 @@ class Chain:
             self.bad = Finding(seq, what)
         return False
 
+    def settle(self, following: str) -> bool:
+        """Settle a doubt by what follows the last record, if there is one; whether there was. The chain ends there."""
+        if not self._doubt:
+            return False
+        self._doubt, last = False, self.next - 1
+        if following == self.link:
+            self.stop(last - 1, f"its bytes are not those that record {last} links to")
+        else:
+            self.stop(last, f"it does not link to record {last - 1}, and what follows does not link to it")
+        return True
+
     def close(self, head: str | None = None) -> list[int]:
         """The end. `head`: what the last record must hash to, where something says so.
 
-        Returns the records whose payloads are gone without an `erased` entry, once for each payload."""
+        Returns the records whose payloads are gone without an `erased` entry, once for each payload; none where the
+        chain is broken, because such an entry may stand beyond the break."""
         if self._closed:
             return []
         self._closed = True
-        if self.broken is None and head is not None and not self._settled(head) and head != self.link:
+        if self.broken is None and head is not None and not self.settle(head) and head != self.link:
             self.fail(self.next - 1 if self.next else None, "the agent's head refers to other bytes than these")
         if self._doubt:
             last = self.next - 1
@@ -150,7 +162,7 @@ class Chain:
             self.stop(last - 1, f"record {last} links to other bytes, and nothing tells which of the two was changed")
         missing = list(_outside(self._absent, self._erasures))
         self.erased = len(self._absent) - len(missing)
-        return missing
+        return missing if self.broken is None else []
 
     def result(self) -> Result:
         return Result(
@@ -183,17 +195,6 @@ class Chain:
                 self.stop(0, f"the name of its log, {self.log!r}, is not tenant/type/key")
         except InvalidAddress as error:
             self.stop(0, f"the name of its log is wrong: {error}")
-
-    def _settled(self, following: str) -> bool:
-        """Settle a doubt, if there is one: a record that what follows links to is as it was."""
-        if not self._doubt:
-            return False
-        self._doubt, last = False, self.next - 1
-        if following == self.link:
-            self.stop(last - 1, f"its bytes are not those that record {last} links to")
-        else:
-            self.stop(last, f"it does not link to record {last - 1}, and what follows does not link to it")
-        return True
 
     def _note(self, entry: dict[str, Any], seq: int) -> None:
         """An unknown kind, or an erasure of records `first` to `last`, all of them before the one that says so."""

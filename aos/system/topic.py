@@ -15,6 +15,8 @@ from aos.kernel.agent import Agent, on, query
 from aos.kernel.context import Context, Query
 
 PAGE = 200
+BYTES = 300_000
+"""Subscribers served a turn, and bytes sent to them."""
 SUBSCRIPTIONS = "subscriptions"
 
 
@@ -62,13 +64,14 @@ class Topic(Agent[TopicState], type="topic"):
 
     @on("topic.publish")
     async def publish(self, data: Publication, ctx: Context[TopicState]) -> None:
-        found = await ctx.rows(SUBSCRIPTIONS).range(data.after, limit=PAGE)
+        page = max(1, min(PAGE, BYTES // (len(ctx.event.body) if ctx.event else 1)))
+        found = await ctx.rows(SUBSCRIPTIONS).range(data.after, limit=page)
         for _, subscription in found:
             if not subscription["types"] or data.type in subscription["types"]:
                 ctx.send(subscription["agent"], data.type, data.data)
         if not data.after:
             ctx.state.published += 1
-        if len(found) == PAGE:
+        if len(found) == page:
             after = found[-1][0] + "\0"  # the smallest key behind the last one served
             ctx.send(ctx.me, "topic.publish", Publication(type=data.type, data=data.data, after=after))
 
