@@ -48,6 +48,15 @@ class _Book(NamedTuple):
     blob: str | None
 
 
+class _Claims(NamedTuple):
+    """What refers to the furthest record: a receipt and its key, the last history row, the last record row."""
+
+    seq: int
+    receipt: str
+    history: str
+    record: str
+
+
 class _Audit:
     """One agent being verified."""
 
@@ -69,30 +78,36 @@ class _Audit:
 
     async def run(self) -> Result:
         chain = self._chain
-        receipt = await self._furthest_receipt()
-        item = await self._store.read(self._agent, Kind.HISTORY, limit=1, reverse=True)
-        await self._read_on()
-        if chain.broken is None and item and item[0].key >= layout.history(self._history):
-            chain.fail(None, f"the history item {item[0].key[1:]} is in the store, but no record wrote it")
-        if chain.broken is None and receipt[0] >= chain.next:
-            chain.fail(chain.next, f"it is missing: the receipt {receipt[1]} refers to record {receipt[0]}")
+        claims = await self._claims()
+        snapshot, book = await self._follow()
+        self._check_claims(claims, book)
         if chain.broken is None:
             await self._check_keyed()
-        head = await self._check_head() if chain.broken is None else None
-        for seq in chain.close(head):
+            snapshot, book = await self._follow()  # with the erasures that happened meanwhile
+        await self._check_head(snapshot, book)
+        for seq in chain.close(None if book is None else book.hash):
             chain.fail(seq, "a payload or history item of it is gone, and no `erased` entry says so")
         return chain.result()
 
     # ------------------------------------------------------------------------------------------------- the chain
 
-    async def _read_on(self) -> None:
-        """To the end of the chain as it is now, from where it was read last."""
-        async for row in rows(self._store, self._agent, Kind.RECORD, self._after):
+    async def _follow(self) -> tuple[Snapshot, _Book | None]:
+        """Read the head as it is now, and the chain from where it was read last to where the head says it ends."""
+        snapshot, chain = await self._store.load(self._agent), self._chain
+        book = _book(snapshot.head)
+        end = None if book is None else layout.number(book.seq)
+        async for row in rows(self._store, self._agent, Kind.RECORD, self._after, end):
             self._after = row.key[1:] + "\0"
             await self._take(row)
             if len(self._items) > PAGE:
                 await self._check_items()
         await self._check_items()
+        if chain.broken is None and book is not None:
+            if book.seq > chain.next:  # what was written since is not what the rest commits to
+                chain.stop(chain.next, f"it was deleted: the head knows of {book.seq} records")
+            elif book.seq == chain.next:
+                chain.settle(book.hash)
+        return snapshot, book
 
     async def _take(self, row: Row) -> None:
         chain, key = self._chain, row.key[1:]
@@ -142,15 +157,28 @@ class _Audit:
 
     # -------------------------------------------------------------------------------------- what hangs on the chain
 
-    async def _furthest_receipt(self) -> tuple[int, str]:
-        """The highest sequence that a receipt refers to, and which one does."""
-        furthest = (-1, "")
+    async def _claims(self) -> _Claims:
+        """What refers to the chain, read before it: by then the chain is long enough."""
+        receipt = (-1, "")
         async for row in rows(self._store, self._agent, Kind.RECEIPT):
             try:
-                furthest = max(furthest, (int(json.loads(row.body)["seq"]), row.key[1:]))
+                receipt = max(receipt, (int(json.loads(row.body)["seq"]), row.key[1:]))
             except (ValueError, KeyError, TypeError):
                 self._chain.fail(None, f"the receipt {row.key[1:]} can't be read")
-        return furthest
+        history = await self._store.read(self._agent, Kind.HISTORY, limit=1, reverse=True)
+        record = await self._store.read(self._agent, Kind.RECORD, limit=1, reverse=True)
+        return _Claims(*receipt, history[0].key if history else "", record[0].key if record else "")
+
+    def _check_claims(self, claims: _Claims, book: _Book | None) -> None:
+        chain = self._chain
+        if chain.broken is not None:
+            return
+        if claims.history >= layout.history(self._history):
+            chain.fail(None, f"the history item {claims.history[1:]} is in the store, but no record wrote it")
+        if book is not None and claims.record >= layout.record(book.seq):
+            chain.stop(book.seq, "the head does not know of it")
+        elif claims.seq >= chain.next:
+            chain.stop(chain.next, f"it was deleted: the receipt {claims.receipt} refers to record {claims.seq}")
 
     async def _check_items(self) -> None:
         """Hold history items against the commitments of the records that wrote them."""
@@ -193,8 +221,7 @@ class _Audit:
         """A row that seems wrong: somebody may just have written it."""
         version: Version | None = None
         for _ in range(TRIES):
-            before, version = version, (await self._store.load(self._agent)).version
-            await self._read_on()
+            before, version = version, (await self._follow())[0].version
             found = await self._store.read(self._agent, Kind.KEYED, key, key + "\0", limit=1)
             if await self._is_as_written(key, found[0] if found else None):
                 return
@@ -212,47 +239,21 @@ class _Audit:
 
     # -------------------------------------------------------------------------------------------------- the head
 
-    async def _check_head(self) -> str | None:
-        """The head has to agree with the end of the chain, and the live state with the last record.
-
-        Returns what the last record must hash to, if the head says so."""
-        snapshot, book = await self._still_head()
-        chain = self._chain
+    async def _check_head(self, snapshot: Snapshot, book: _Book | None) -> None:
+        """There has to be a head that the chain leads to, and the live state is what the last record commits to."""
+        chain, state = self._chain, self._chain.state
         if chain.broken is not None:
-            return None
+            return
         if snapshot.head is None and not chain.next:
             chain.incomplete.append("nothing is recorded for it here; a store alone can't show what was deleted whole")
-        elif book is None:
-            chain.fail(None, "the head was deleted or can't be read")
-        elif book.seq > chain.next:
-            chain.fail(chain.next, f"it was deleted: the head knows of {book.seq} records")
-        elif book.seq < chain.next:
-            chain.fail(book.seq, "the head does not know of it")
-        else:
-            await self._check_state(snapshot, book)
-            return book.hash
-        return None
-
-    async def _still_head(self) -> tuple[Snapshot, _Book | None]:
-        """The head with the chain read to where it says, unless it is the head that is behind."""
-        version: Version | None = None
-        while True:
-            before, snapshot = version, await self._store.load(self._agent)
-            version = snapshot.version
-            await self._read_on()
-            book = _book(snapshot.head)
-            if book is None or book.seq >= self._chain.next or version == before:
-                return snapshot, book
-
-    async def _check_state(self, snapshot: Snapshot, book: _Book) -> None:
-        state, seq = self._chain.state, self._chain.next - 1
-        if state is None or snapshot.head is None:
-            return
-        covered = snapshot.head.partition(b"\n")[2] if book.blob is None else await self._blobs.get(book.blob)
-        if covered is None:
-            self._chain.fail(seq, "the blob that holds the live state was deleted")
-        elif (commit(book.salt, covered), len(covered)) != (state["h"], state["n"]):
-            self._chain.fail(seq, "the live state is not the one that it commits to")
+        elif snapshot.head is None or book is None or book.seq != chain.next:
+            chain.fail(None, "the head was deleted, can't be read or went back")
+        elif state is not None:
+            covered = snapshot.head.partition(b"\n")[2] if book.blob is None else await self._blobs.get(book.blob)
+            if covered is None:
+                chain.fail(chain.next - 1, "the blob that holds the live state was deleted")
+            elif (commit(book.salt, covered), len(covered)) != (state["h"], state["n"]):
+                chain.fail(chain.next - 1, "the live state is not the one that it commits to")
 
 
 _ERASED_ITEM = b"\nnull"

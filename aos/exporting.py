@@ -61,10 +61,12 @@ async def all_agents(store: Store) -> AsyncIterator[Address]:
         after = page[-1].log
 
 
-async def rows(store: Store, agent: Address, kind: Kind, first: str = "") -> AsyncIterator[Row]:
-    """All rows of a kind, from `first` on."""
+async def rows(
+    store: Store, agent: Address, kind: Kind, first: str = "", last: str | None = None
+) -> AsyncIterator[Row]:
+    """All rows of a kind with `first <= suffix < last`."""
     while True:
-        page = await store.read(agent, kind, first, limit=PAGE)
+        page = await store.read(agent, kind, first, last, limit=PAGE)
         for row in page:
             yield row
         if len(page) < PAGE:

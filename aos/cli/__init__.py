@@ -9,14 +9,23 @@ UNAVAILABLE = 2
 USAGE = 3
 
 
+class Usage(Exception):
+    """The command line makes no sense; the message says why."""
+
+
 def main() -> None:
     """Carry out the command line and end the process. Python's own 1 for a crash would say "tampered", so it is 2."""
     try:
-        code = _run()
+        code = _run(sys.argv[1:])
         sys.stdout.flush()
+    except Usage as error:
+        print(f"aos: {error}\n`aos --help` and `aos verify --help` say more.", file=sys.stderr)
+        code = USAGE
     except BrokenPipeError:  # whoever reads our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = UNAVAILABLE
+    except KeyboardInterrupt:
+        code = 130
     except Exception:
         import traceback
 
@@ -25,15 +34,14 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run() -> int:
-    import typer
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["verify"]:  # without Typer, which takes longer to import than a small export to verify
+        from aos.cli import verify
 
+        return verify.main(arguments[1:])
     from aos.cli.app import UsageError, app
 
     try:
         return app(standalone_mode=False) or 0
     except UsageError as error:
-        print(f"aos: {error.format_message()}\n`aos --help` and `aos verify --help` say more.", file=sys.stderr)
-        return USAGE
-    except typer.Abort:
-        return UNAVAILABLE
+        raise Usage(error.format_message()) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
+from aos.cli import Usage
 from aos.cli.printing import Printer
 from aos.kernel import exported
 from aos.kernel.address import Address
@@ -18,29 +20,54 @@ if TYPE_CHECKING:
 
 STORE = "aos.db"
 HOME = ".aos"
-UNAVAILABLE = 2
 _BUFFER = 1024 * 1024
 
 
-class Usage(Exception):
-    """The command line makes no sense; the message says why."""
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message)
 
 
-def run(
-    target: str | None, *, every: bool, payloads: Path | None, export: Path | None, home: Path | None, json: bool
-) -> int:
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="aos verify",
+        allow_abbrev=False,
+        description="Prove the ledger: that records, links, times, payloads and live state are what was committed.",
+        epilog="Exit status: 0 ok, 1 tampered, 2 incomplete or unavailable, 3 usage.",
+    )
+    parser.add_argument("target", nargs="?", metavar="FILE|AGENT", help="an export, or an agent of the store: type/key")
+    parser.add_argument("--all", action="store_true", dest="every", help="every agent of the store")
+    parser.add_argument(
+        "--payloads",
+        type=Path,
+        metavar="FILE",
+        help="payloads of the export (default: audit.payloads.jsonl beside audit.jsonl, if it is there)",
+    )
+    parser.add_argument(
+        "--export", type=Path, metavar="FILE", help="write what is verified to this file, and the payloads beside it"
+    )
+    parser.add_argument(
+        "--home", type=Path, metavar="DIR", help="where the store is (default: .aos here or in a folder above)"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON Lines: one object a log, then one for all of them")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
     """The exit code; the output is printed on the way."""
-    if every == (target is not None):
+    given = _parser().parse_args(arguments)
+    target: str | None = given.target
+    if given.every == (target is not None):
         raise Usage("say what to verify: FILE, AGENT or --all (one of them)")
-    printer = Printer(json)
+    printer = Printer(given.json)
     try:
         file = _file(target)
         if file is not None:
-            _only(export=export, home=home, with_what="a file")
-            return _verify_file(file, payloads, printer)
+            _only("a file", export=given.export, home=given.home)
+            return _verify_file(file, given.payloads, printer)
         agent = None if target is None else _agent(target)
-        _only(payloads=payloads, with_what="a store")
-        return _verify_store(agent, _store(home), export, printer)
+        _only("a store", payloads=given.payloads)
+        return _verify_store(agent, _store(given.home), given.export, printer)
     except (OSError, StoreUnavailable) as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -55,7 +82,7 @@ def _file(target: str | None) -> Path | None:
         return None
 
 
-def _only(*, with_what: str, **options: Path | None) -> None:
+def _only(with_what: str, **options: Path | None) -> None:
     for name, value in options.items():
         if value is not None:
             raise Usage(f"--{name} does not go with {with_what}")

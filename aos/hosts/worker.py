@@ -129,7 +129,7 @@ class Worker:
             except Exception:
                 # A fault of ours: given back as a failed delivery, so that the event is found out in the end (P18).
                 log.exception("%s: a turn ended with an error that nobody foresaw", agent)
-                await session.abandon(deliveries, self._aos.clock.now() + int(pause * 1000))
+                await session.abandon(deliveries, self._aos.clock.now() + _back_off(deliveries))
                 return
 
     async def _wait(self, session: Session, pause: float) -> None:
@@ -147,3 +147,9 @@ class Worker:
                 await session.renew()
             except Unavailable as error:
                 log.warning("the lock could not be renewed: %s", error)
+
+
+def _back_off(deliveries: Sequence[Delivery]) -> int:
+    """ms: a second, then twice as long with every delivery, up to a minute."""
+    count = max(delivery.count for delivery in deliveries)
+    return int(min(2 ** min(count - 1, 10), MAX_PAUSE) * 1000)

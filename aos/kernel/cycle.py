@@ -502,15 +502,16 @@ class Cycle:
             return
         own = next((item for item, *_ in self.turn.ended if item.direct), None)
         if own is not None:
-            await self.guard(own)
+            await self.guard(own, self.kernel.limits.turn)
         else:  # an ask that was refused has drained the backlog: a drain brings the agent back
             nudge = commands.drain(self.agent, self.turn)
             await self.kernel.bus.send([replace(nudge, due=self.now + self.kernel.limits.turn).parcel()])
 
-    async def guard(self, item: Item) -> None:
+    async def guard(self, item: Item, span: int) -> None:
+        """Put the event's copy on the bus, to come back after `span` ms."""
         if item.guarded or item.delivery is not None:
             return
-        await self.kernel.bus.send([replace(item.message, due=self.now + self.kernel.limits.turn).parcel()])
+        await self.kernel.bus.send([replace(item.message, due=self.now + span).parcel()])
         item.guarded = True
 
     async def journal_rows(self, writes: list[Write], own: Row) -> None:

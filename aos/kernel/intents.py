@@ -76,10 +76,10 @@ def _set_timer(turn: Turn, name: str, timer: Scheduled | None, cause: Message) -
             turn.entries.append({"k": "timer.cancelled", "name": name})
             turn.head.timers = timers.without(turn.head, name)
         return
-    token = timer.id[:16]
+    token, due = timer.id[:16], max(timer.due, turn.now)  # a time that has passed is now
     event = Event(id=timer.id, source=turn.agent.source, type=timer.type, body=timer.body)
-    turn.commit_to({"k": "timer.set", "name": name, "type": timer.type, "due": timer.due}, data=timer.body)
-    arm(turn, name, token, event, timer.due, cause)
+    turn.commit_to({"k": "timer.set", "name": name, "type": timer.type, "due": due}, data=timer.body)
+    arm(turn, name, token, event, due, cause)
 
 
 def _append_history(turn: Turn, items: list[bytes]) -> None:
@@ -106,8 +106,7 @@ def _write_rows(turn: Turn, rows: dict[tuple[str, str], bytes | None]) -> None:
 
 
 def arm(turn: Turn, name: str, token: str, event: Event, due: int, cause: Message | None = None) -> None:
-    """Put a timer's token into the head and its message into the outbox. A time that has passed is now."""
-    due = max(due, turn.now)
+    """Put a timer's token into the head and its message into the outbox."""
     turn.head.timers = timers.with_timer(turn.head, name, Timer(token, due, event.type))
     turn.send(
         Message(

@@ -7,11 +7,13 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
 from aos.kernel import layout
+from aos.kernel.effects import GRACE
 from aos.kernel.errors import Unavailable
-from aos.kernel.execution import Run, TurnAborted
+from aos.kernel.execution import HOOK_TIMEOUT, Run, TurnAborted
 from aos.kernel.head import Unfinished
 from aos.kernel.item import Item
 from aos.kernel.journal import Journal, Operation, Result
+from aos.kernel.limits import SECOND
 from aos.kernel.ports import Batch, Committed, Row, Verb, Write
 from aos.kernel.receipt import Receipt, Status, Waits
 
@@ -56,6 +58,12 @@ class JournalRows:
         if self.run is not None:
             self.run.aborted = error
 
+    def _span(self) -> int:
+        """ms for which this run may take: nobody else goes on with its event before (P22)."""
+        handler = self.run.handler if self.run is not None else None
+        longest = int((handler.timeout if handler else HOOK_TIMEOUT) + GRACE) * SECOND
+        return max(self._cycle.kernel.limits.turn, longest + 10 * SECOND)
+
     async def _persist(self, batch: Batch, row: Row) -> None:
         """This process alone knows what came of the effect: it tries for as long as it makes sense to write it down."""
         pause = 1.0
@@ -78,6 +86,8 @@ class JournalRows:
         """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
         try:
             async with self._lock:  # effects at the same time build on one another's version
+                if self.run is not None and self.run.aborted is not None:
+                    raise self.run.aborted
                 await self._write_rows(journal, operation, again=again, extra=extra)
                 journal.written = True
                 journal.keep(operation)
@@ -90,7 +100,7 @@ class JournalRows:
         cycle, item, key = self._cycle, self._item, journal.message.event.key
         if cycle.turn.ended:
             await cycle.flush(go_on=True)
-        await cycle.guard(item)
+        await cycle.guard(item, self._span())
         writes, receipt = [], item.receipt
         if not journal.written or cycle.turn.head.unfinished is None:
             writes, receipt = self._opening(journal)
@@ -122,7 +132,7 @@ class JournalRows:
             Write(verb, layout.receipt(message.event.key), receipt.encode()),
             Write(Verb.PUT, layout.journal(message.event.key, 0), journal.opening()),
         ]
-        until = 0 if item.delivery is not None or item.unfinished else cycle.now + cycle.kernel.limits.turn
+        until = 0 if item.delivery is not None or item.unfinished else cycle.now + self._span()
         head.unfinished = Unfinished(message.event.key, until)
         if item.backlog is not None:
             writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))

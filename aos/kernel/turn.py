@@ -66,6 +66,7 @@ class Turn:
     answered: list[tuple[str, Ended, bytes | None, str | None]] = field(default_factory=list[Any])
     """Earlier events whose open receipt this turn closes."""
     size: int = 0
+    sealed: bool = False
 
     def write(self, verb: Verb, key: str, body: bytes = b"") -> None:
         known = self.writes.get(key)
@@ -103,6 +104,8 @@ class Turn:
     def seal(self, *, with_outbox: bool) -> Sealed:
         """The next head, the record and the batch. `with_outbox`: the messages are delivered after the commit and must
         survive a crash in between; otherwise they are sent in the same transaction (P32)."""
+        assert not self.sealed, "a turn is committed once"
+        self.sealed = True
         head = self.head
         listed = index.listed(head)
         if listed != head.indexed:

@@ -15,9 +15,10 @@ from aos.kernel.agent import Agent, on, query
 from aos.kernel.context import Context, Query
 
 PAGE = 200
-BYTES = 300_000
+BYTES = 600_000
 """Subscribers served a turn, and bytes sent to them."""
 SUBSCRIPTIONS = "subscriptions"
+PUBLICATIONS = "publications"
 
 
 class TopicState(BaseModel):
@@ -33,11 +34,15 @@ class Subscription(BaseModel):
 
 
 class Publication(BaseModel):
-    """`after`: the last subscriber served already."""
-
     type: str
     data: Any = None
-    after: str = ""
+
+
+class Serving(BaseModel):
+    """A publication that takes several turns: where it is kept, and the subscriber to go on behind."""
+
+    row: str
+    after: str
 
 
 class Topic(Agent[TopicState], type="topic"):
@@ -64,21 +69,41 @@ class Topic(Agent[TopicState], type="topic"):
 
     @on("topic.publish")
     async def publish(self, data: Publication, ctx: Context[TopicState]) -> None:
-        page = max(1, min(PAGE, BYTES // (len(ctx.event.body) if ctx.event else 1)))
-        found = await ctx.rows(SUBSCRIPTIONS).range(data.after, limit=page)
+        """Send it to everybody at once, or keep it and serve a page of subscribers a turn."""
+        ctx.state.published += 1
+        if ctx.state.subscribers <= _page(data):
+            await self._serve(data, "", ctx)
+            return
+        row = ctx.uuid().hex
+        ctx.put(PUBLICATIONS, row, data)
+        ctx.send(ctx.me, "topic.serve", Serving(row=row, after=""))
+
+    @on("topic.serve", senders=("topic",))
+    async def serve(self, data: Serving, ctx: Context[TopicState]) -> None:
+        publication = Publication.model_validate(await ctx.get(PUBLICATIONS, data.row))
+        last = await self._serve(publication, data.after, ctx)
+        if last is None:
+            ctx.rows(PUBLICATIONS).delete(data.row)
+        else:  # the smallest key behind the last one served
+            ctx.send(ctx.me, "topic.serve", Serving(row=data.row, after=last + "\0"))
+
+    async def _serve(self, data: Publication, after: str, ctx: Context[TopicState]) -> str | None:
+        """Send it to a page of subscribers; the last one's row, None if there are no more."""
+        page = _page(data)
+        found = await ctx.rows(SUBSCRIPTIONS).range(after, limit=page)
         for _, subscription in found:
             if not subscription["types"] or data.type in subscription["types"]:
                 ctx.send(subscription["agent"], data.type, data.data)
-        if not data.after:
-            ctx.state.published += 1
-        if len(found) == page:
-            after = found[-1][0] + "\0"  # the smallest key behind the last one served
-            ctx.send(ctx.me, "topic.publish", Publication(type=data.type, data=data.data, after=after))
+        return found[-1][0] if len(found) == page else None
 
     @query
     async def subscriptions(self, ctx: Query[TopicState]) -> list[dict[str, Any]]:
         """The first thousand."""
         return [row for _, row in await ctx.rows(SUBSCRIPTIONS).range(limit=1000)]
+
+
+def _page(data: Publication) -> int:
+    return max(1, min(PAGE, BYTES // (len(data.model_dump_json()) + 100)))
 
 
 def _row(agent: str) -> str:

@@ -15,25 +15,26 @@ class ManualClock:
 
     def __init__(self, start: datetime = START) -> None:
         self._now = int(start.timestamp() * 1000)
-        self._slept = 0.0
+        self._passed = 0.0
 
     def now(self) -> int:
         return self._now
 
     def monotonic(self) -> float:
-        return self._now / 1000 + self._slept
+        return self._passed
 
     async def sleep(self, seconds: float) -> None:
-        self._slept += max(0.0, seconds)
+        self._passed += max(0.0, seconds)
         await asyncio.sleep(0)
 
     def move(self, by: timedelta) -> None:
-        """Forwards, or backwards as a machine's clock may."""
+        """Forwards, or backwards as a machine's clock may; durations never go back."""
         self._now += int(by.total_seconds() * 1000)
+        self._passed += max(0.0, by.total_seconds())
 
     def move_to(self, ms: int) -> None:
         """To a later time; an earlier one changes nothing."""
-        self._now = max(self._now, ms)
+        self.move(timedelta(milliseconds=max(0, ms - self._now)))
 
 
 class SeededEntropy:
