@@ -6,6 +6,7 @@ subscribers than a turn may serve goes on by an event to itself.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -76,7 +77,7 @@ class Topic(Agent[TopicState], type="topic"):
             return
         row = ctx.uuid().hex
         ctx.put(PUBLICATIONS, row, data)
-        ctx.send(ctx.me, "topic.serve", Serving(row=row, after=""))
+        self._go_on(Serving(row=row, after=""), ctx)
 
     @on("topic.serve", senders=("topic",))
     async def serve(self, data: Serving, ctx: Context[TopicState]) -> None:
@@ -85,7 +86,11 @@ class Topic(Agent[TopicState], type="topic"):
         if last is None:
             ctx.rows(PUBLICATIONS).delete(data.row)
         else:  # the smallest key behind the last one served
-            ctx.send(ctx.me, "topic.serve", Serving(row=data.row, after=last + "\0"))
+            self._go_on(Serving(row=data.row, after=last + "\0"), ctx)
+
+    def _go_on(self, serving: Serving, ctx: Context[TopicState]) -> None:
+        """By a timer that is due at once: pages are not nested sends, and there may be more of them than hops (P3)."""
+        ctx.schedule("topic.serve", serving, key=f"serve:{serving.row}", after=timedelta())
 
     async def _serve(self, data: Publication, after: str, ctx: Context[TopicState]) -> str | None:
         """Send it to a page of subscribers; the last one's row, None if there are no more."""
