@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 
 class PagerServer:
@@ -23,7 +23,7 @@ class PagerServer:
         self._server = _Server(("127.0.0.1", port), partial(_Request, self))
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
-    def __enter__(self) -> "PagerServer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
