@@ -27,7 +27,9 @@ def run(quick: bool) -> list[Measure]:
     with scratch() as folder:
         two = _two_processes(folder, events)
     return [
-        Measure("events through the bus, one a turn", one, "/s", ">= 8000", f"{AGENTS} agents, {CONCURRENCY} at a time"),
+        Measure(
+            "events through the bus, one a turn", one, "/s", ">= 8000", f"{AGENTS} agents, {CONCURRENCY} at a time"
+        ),
         Measure("loop lag meanwhile, p99", percentile(lags, 99), "ms", "<= 5", floor=""),
         Measure("events through the bus, a backlog", deep, "/s", note="20 waiting an agent: batches"),
         Measure("two processes on one file", two, "/s", f">= {one * 1.3:.0f}", "1.3 x one process"),
@@ -40,7 +42,11 @@ async def fill(folder: Path, events: int, each: int) -> None:
         now = aos.clock.now()
         parcels = [
             external_message(
-                aos.registry, new_event(str(n), "bench", "counter.add", 1), now, None, Address.of("counter", str(n // each % AGENTS))
+                aos.registry,
+                new_event(str(n), "bench", "counter.add", 1),
+                now,
+                None,
+                Address.of("counter", str(n // each % AGENTS)),
             ).parcel()
             for n in range(events)
         ]
@@ -48,13 +54,13 @@ async def fill(folder: Path, events: int, each: int) -> None:
             await aos.bus.send(parcels[first : first + 500])
 
 
-async def drain(folder: Path, lags: list[float]) -> float:
+async def drain(folder: Path, lags: list[float], batch: int = 32) -> float:
     """Work until nothing is left; the seconds from the first event to the last."""
     async with system(folder) as aos:
         done = asyncio.Event()
         seen = [time.perf_counter()] * 2
         watch = asyncio.create_task(_lag(lags, done))
-        async with Worker(aos, sessions=CONCURRENCY):
+        async with Worker(aos, sessions=CONCURRENCY, batch=batch):
             while await aos.bus.depth():
                 await asyncio.sleep(0.005)
             seen[1] = time.perf_counter()
@@ -66,7 +72,7 @@ async def drain(folder: Path, lags: list[float]) -> float:
 async def _drain(folder: Path, events: int, each: int) -> tuple[float, list[float]]:
     lags: list[float] = []
     await fill(folder, events, each)
-    return events / await drain(folder, lags), lags
+    return events / await drain(folder, lags, 1 if each == 1 else 32), lags
 
 
 async def _lag(lags: list[float], done: asyncio.Event) -> None:
@@ -79,7 +85,9 @@ async def _lag(lags: list[float], done: asyncio.Event) -> None:
 def _two_processes(folder: Path, events: int) -> float:
     asyncio.run(fill(folder, events, 1))
     command = [sys.executable, "-m", "benchmarks.aos_bus", str(folder)]
-    children = [subprocess.Popen(command, cwd=HERE.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    children = [
+        subprocess.Popen(command, cwd=HERE.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
     for child in children:
         assert child.stdout is not None
         child.stdout.readline()  # it has imported everything
@@ -96,4 +104,4 @@ def _two_processes(folder: Path, events: int) -> float:
 if __name__ == "__main__":
     print("ready", flush=True)
     sys.stdin.readline()
-    asyncio.run(drain(Path(sys.argv[1]), []))
+    asyncio.run(drain(Path(sys.argv[1]), [], 1))

@@ -15,9 +15,10 @@ from pydantic_core import PydanticSerializationError, to_json
 MAX_INT = 2**53 - 1
 
 _KEY = re.compile(r"[a-z0-9_]{1,32}")
-_KNOWN_KEYS: set[str] = set()
-"""Keys that matched before: records use the same few dozen for ever, so the pattern runs once for each."""
-_MAX_KNOWN = 1000
+_ORDER: dict[tuple[str, ...], tuple[str, ...]] = {}
+"""The keys of objects seen before -> the same keys in order: records have the same few dozen shapes for ever, so keys
+are checked and sorted once for each."""
+_MAX_SHAPES = 2000
 
 
 class NotCanonical(ValueError):
@@ -45,44 +46,34 @@ def parse(data: bytes) -> Any:
 
 
 def _fit(value: Any, path: str) -> Any:
-    """The value, checked, its keys in order. What is in order already is not copied: writers keep it so."""
+    """The value, checked, its keys in order."""
     kind = value.__class__
     if kind is dict:
-        return _fit_object(value, path)
-    if kind is list:
-        return [_fit(item, path) for item in value]
+        shape = tuple(value)
+        order = _ORDER.get(shape) or _learn(shape, path)
+        fitted: dict[str, Any] = {}
+        for key in order:
+            item = value[key]
+            fitted[key] = item if item.__class__ is str else _fit(item, key)
+        return fitted
     if kind is int:
         if not -MAX_INT <= value <= MAX_INT:
             raise NotCanonical(f"{path}: integer beyond 2^53-1")
+    elif kind is list:
+        return [item if item.__class__ is str else _fit(item, path) for item in value]
     elif not (kind is str or kind is bool or value is None):
         raise NotCanonical(f"{path}: {kind.__name__} is outside the profile")
     return value
 
 
-def _fit_object(value: dict[str, Any], path: str) -> dict[str, Any]:
-    last, ordered, nested = "", True, list[str]()
-    for key, item in value.items():
-        if key not in _KNOWN_KEYS:
-            _learn(key, path)
-        if key < last:
-            ordered = False
-        last = key
-        kind = item.__class__
-        if kind is dict or kind is list:
-            nested.append(key)
-        elif kind is not str:
-            _fit(item, key)
-    if ordered and not nested:
-        return value
-    fitted = {key: _fit(value[key], key) for key in nested}
-    return {key: fitted[key] if key in fitted else value[key] for key in (value if ordered else sorted(value))}
-
-
-def _learn(key: Any, path: str) -> None:
-    if type(key) is not str or not _KEY.fullmatch(key):
-        raise NotCanonical(f"{path}: key {key!r} does not match [a-z0-9_]{{1,32}}")
-    if len(_KNOWN_KEYS) < _MAX_KNOWN:
-        _KNOWN_KEYS.add(key)
+def _learn(shape: tuple[Any, ...], path: str) -> tuple[str, ...]:
+    for key in shape:
+        if key.__class__ is not str or not _KEY.fullmatch(key):
+            raise NotCanonical(f"{path}: key {key!r} does not match [a-z0-9_]{{1,32}}")
+    order = tuple(sorted(shape))
+    if len(_ORDER) < _MAX_SHAPES:
+        _ORDER[shape] = order
+    return order
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

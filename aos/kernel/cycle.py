@@ -152,8 +152,7 @@ class Cycle:
 
     def _in_turn(self, item: Item) -> bool:
         """The same event is in this turn already: it waits for the commit and is then a duplicate (P6)."""
-        key = item.message.event.key
-        return any(other.message.event.key == key for other, *_ in self.turn.ended)
+        return item.message.event.key in self.turn.keys
 
     # ------------------------------------------------------------------------------------------------ one delivery
 

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import inspect
 import typing
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -70,7 +69,7 @@ class EffectRunner:
         self._turn = turn
         self._counts: dict[str, int] = {}
         self._asked: set[tuple[str, str]] = set()
-        self._running: Counter[str] = Counter()
+        self._running: dict[str, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self.mismatch: JournalMismatch | None = None
@@ -99,7 +98,7 @@ class EffectRunner:
         known, operation = self._operation(name, key, given, idempotent)
         task = asyncio.current_task()
         assert task is not None
-        self._running[name] += 1
+        self._running[name] = self._running.get(name, 0) + 1
         self._tasks.add(task)
         try:
             if known is not None and (recorded := self._recorded(known, operation)) is not None:
@@ -116,6 +115,8 @@ class EffectRunner:
         """The handler has ended: what it left running in tasks of its own is waited for, a while, so that its results
         are recorded and not written after the event's end."""
         self._closed = True
+        if not self._tasks:
+            return
         left = {task for task in self._tasks if task is not asyncio.current_task()}
         if left:
             _, late = await asyncio.wait(left, timeout=GRACE)
@@ -136,7 +137,7 @@ class EffectRunner:
     def _operation(
         self, name: str, key: str | None, given: bytes, idempotent: bool
     ) -> tuple[Operation | None, Operation]:
-        if key is None and self._running[name]:
+        if key is None and self._running.get(name):
             raise Reject(f"effects called {name!r} run at the same time; give each a key= (P11)")
         self._counts[name] = count = self._counts.get(name, 0) + 1
         ordinal = f"#{count}" if key is None else key

@@ -343,5 +343,5 @@ def _decisions(turn: Turn, run: Run) -> None:
 
 
 def _finish(turn: Turn, item: Item, ended: Ended, value: bytes | None, reason: str | None) -> None:
-    turn.recent.append(item.message.event.key)
+    turn.keys[item.message.event.key] = None
     turn.ended.append((item, ended, value, reason))

@@ -52,95 +52,118 @@ def payload_line(log: str, seq: int, salt: bytes, data: bytes) -> bytes:
 
 def verify(records: BinaryIO, payloads: BinaryIO | None = None) -> Iterator[Result]:
     """One result a log, as soon as nothing more can be said of it. Nothing at all for an empty file."""
-    return _Walk(None if payloads is None else _Payloads(payloads)).run(records)
+    walk = Walk(None if payloads is None else Payloads(payloads))
+    yield from walk.over(records)
+    yield from walk.end()
 
 
-class _Walk:
+class Walk:
     """The way through an export. Of the logs behind it keeps the last one, because that one may yet go on."""
 
-    def __init__(self, payloads: _Payloads | None) -> None:
-        self._payloads = payloads
+    def __init__(self, payloads: Payloads | None, chain: Chain | None = None) -> None:
+        self.payloads = payloads
+        self.chain = chain or Chain("")
+        """The log that it is in."""
         self._parse = Parser().parse
-        self._chain = Chain("")
         self._earlier: Chain | None = None
-        self._highest = ""
+        self._highest = self.chain.log
+        self.number = 0
+        """Lines behind it."""
 
-    def run(self, records: BinaryIO) -> Iterator[Result]:
-        parse, payloads, chain = self._parse, self._payloads, self._chain
-        for number, line in enumerate(_lines(records), 1):
+    def over(self, records: BinaryIO, until: int = -1) -> Iterator[Result]:
+        """Go on, to this byte or to the end."""
+        parse, payloads, chain, number = self._parse, self.payloads, self.chain, self.number
+        position = records.tell()
+        for line in _lines(records) if position != until else ():
+            number += 1
+            position += len(line)
             try:
                 record = parse(line[:-1] if line[-1] == _LINE_FEED else line)
+                if record.log != chain.log:
+                    self.number = number
+                    chain = yield from self.turn_to(record.log)
+                if chain.feed(record) and payloads is not None:
+                    chain.pay(record, payloads.of(record, chain))
             except Malformed as error:
-                chain = yield from self._malformed(line, number, str(error))
-                continue
-            if record.log != chain.log:
-                chain = yield from self._turn_to(record.log, number)
-                self._in_order(chain, number)
-            if chain.feed(record) and payloads is not None:
-                chain.pay(record, payloads.of(record, chain))
-        yield from self._end()
+                self.number = number
+                chain = yield from self._malformed(line, str(error))
+            if position == until:
+                break
+        self.number = number
 
-    def _turn_to(self, log: str, number: int) -> Generator[Result, None, Chain]:
+    def end(self) -> Iterator[Result]:
+        """The results of the last logs, and one for payloads that belong to none."""
+        self._close(self.chain)
+        for chain in (self._earlier, self.chain):
+            if chain is not None and chain.log:
+                yield chain.result()
+        if self.payloads is not None:
+            yield from self.payloads.rest()
+
+    def turn_to(self, log: str) -> Generator[Result, None, Chain]:
+        """A record of another log comes."""
+        chain = yield from self._begin(log)
+        if log > self._highest:
+            self._highest = log
+        elif chain.broken is None:
+            what = (
+                f"in line {self.number} its log comes after {self._highest!r}, but logs stand in order of their names"
+            )
+            chain.stop(chain.next, what)
+        return chain
+
+    def _begin(self, log: str) -> Generator[Result, None, Chain]:
         """Another log begins, or the one before goes on, which had ended."""
-        last, back = self._chain, self._earlier
+        last, back = self.chain, self._earlier
         self._close(last)
         if back is not None and back.log == log:
             if back.broken is None:
-                back.stop(back.next, f"another log stands in its place; this one goes on in line {number}")
-            self._chain, self._earlier = back, last
+                back.stop(back.next, f"another log stands in its place; this one goes on in line {self.number}")
+            self.chain, self._earlier = back, last
             return back
         if back is not None:
             yield back.result()
-        self._chain, self._earlier = Chain(log), last if last.log else None
-        return self._chain
+        self.chain, self._earlier = Chain(log), last if last.log else None
+        return self.chain
 
-    def _in_order(self, chain: Chain, number: int) -> None:
-        if chain.log > self._highest:
-            self._highest = chain.log
-        elif chain.broken is None:
-            what = f"in line {number} its log comes after {self._highest!r}, but logs stand in order of their names"
-            chain.stop(chain.next, what)
-
-    def _malformed(self, line: bytes, number: int, what: str) -> Generator[Result, None, Chain]:
+    def _malformed(self, line: bytes, what: str) -> Generator[Result, None, Chain]:
         """What is no record counts for the log that it names or, if it names none, for the one that it stands in."""
-        log = _log_of(line) or self._chain.log or f"(line {number})"
-        chain = self._chain if log == self._chain.log else (yield from self._turn_to(log, number))
+        log = _log_of(line) or self.chain.log or f"(line {self.number})"
+        chain = self.chain if log == self.chain.log else (yield from self._begin(log))
         if _is_cut(line):
-            chain.incomplete.append(f"the file ends in the middle of record {chain.next} (line {number})")
+            chain.incomplete.append(f"the file ends in the middle of record {chain.next} (line {self.number})")
         elif chain.broken is None:
-            chain.stop(chain.next, f"line {number}: {what}")
+            chain.stop(chain.next, f"line {self.number}: {what}")
         return chain
 
     def _close(self, chain: Chain) -> None:
         if not chain.log:  # nothing has been read yet
             return
         missing = chain.close()
-        if self._payloads is None:
-            return
         if missing:
             chain.incomplete.append(
                 f"{len(missing)} payloads are missing and no `erased` entry says so, the first of record {missing[0]}"
             )
-        self._payloads.end_of(chain)
-
-    def _end(self) -> Iterator[Result]:
-        self._close(self._chain)
-        for chain in (self._earlier, self._chain):
-            if chain is not None and chain.log:
-                yield chain.result()
-        if self._payloads is not None:
-            yield from self._payloads.rest()
+        if self.payloads is not None:
+            self.payloads.end_of(chain)
 
 
-class _Payloads:
+class Payloads:
     """The second file, read along with the first one."""
 
     def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._lines = enumerate(_lines(file), 1)
+        self._size = 0
         self._line: Line | None = None
         """The next one; None at the end."""
         self._strays: Chain | None = None
         self._advance()
+
+    @property
+    def position(self) -> int | None:
+        """The byte at which the next payload begins; None if one came before that is no record's."""
+        return self._file.tell() - self._size if self._strays is None else None
 
     def of(self, record: Record, chain: Chain) -> list[Given]:
         """The payloads of this record in order of its commitments, then what else claims to be one."""
@@ -197,16 +220,17 @@ class _Payloads:
             self._strays.fail(None, line.payload)
 
     def _advance(self) -> None:
-        self._line = None
+        self._line, self._size = None, 0
         for number, text in self._lines:
-            line = _payload(text, number)
+            line, self._size = payload_of(text, number), len(text)
             if line.log:
                 self._line = line
                 return
             self._stray(line)
 
 
-def _payload(line: bytes, number: int) -> Line:
+def payload_of(line: bytes, number: int) -> Line:
+    """The payload of a line of the second file."""
     try:
         value, _ = _decode(line.decode())
         log, seq, h, salt = value["log"], value["seq"], value["h"], bytes.fromhex(value["salt"])

@@ -11,6 +11,8 @@ from aos.kernel.ledger import Entry
 from aos.kernel.message import Actor
 from aos.kernel.ports import Decision, Effect, Gate, GateRequest
 
+MAX_REQUESTS = 10_000
+
 
 class PermitAll:
     """Allows everything and says so in every record. The explicit choice of a system without policies."""
@@ -24,7 +26,7 @@ class PermitAll:
         found = self._decided.get(request)
         if found is None:
             found = Decision(Effect.ALLOW, ("permit-all",), self._SET, "permit-all/1", request_hash(request))
-            if len(self._decided) < 10_000:
+            if len(self._decided) < MAX_REQUESTS:
                 self._decided[request] = found
         return found
 
@@ -45,13 +47,18 @@ class Gatekeeper:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._handling: dict[tuple[str, str, Actor], GateRequest] = {}
 
     async def handle(self, agent: Address, event_type: str, actor: Actor) -> Decision:
         """May this agent handle that event, sent by that actor?"""
-        principal = f"{actor.type}/{actor.id}" if actor.type == "user" else actor.type
-        return await self._ask(
-            GateRequest(principal, "handle", agent.type, (("auth", actor.auth), ("event_type", event_type)))
-        )
+        if actor.type != "user":
+            actor = actor._replace(id="") if actor.id else actor
+        known = self._handling.get((agent.type, event_type, actor))
+        if known is None:
+            known = self._handling[agent.type, event_type, actor] = _to_handle(agent, event_type, actor)
+            if len(self._handling) > MAX_REQUESTS:
+                self._handling.clear()
+        return await self._ask(known)
 
     async def effect(self, agent: Address, name: str, danger: str) -> Decision:
         """May this agent do that to the world? Danger comes from the registry."""
@@ -64,6 +71,11 @@ class Gatekeeper:
             return Decision(
                 Effect.DENY, (f"policy.error:{type(error).__name__}",), "", "unknown", request_hash(request), errors=1
             )
+
+
+def _to_handle(agent: Address, event_type: str, actor: Actor) -> GateRequest:
+    principal = f"{actor.type}/{actor.id}" if actor.id else actor.type
+    return GateRequest(principal, "handle", agent.type, (("auth", actor.auth), ("event_type", event_type)))
 
 
 def entry(decision: Decision, what: str) -> Entry:

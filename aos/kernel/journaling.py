@@ -32,7 +32,7 @@ class JournalRows:
         self._cycle = cycle
         self._item = item
         self.run: Run | None = None
-        self._lock = asyncio.Lock()
+        self._lock: asyncio.Lock | None = None
 
     async def intent(self, journal: Journal, operation: Operation, *, again: bool) -> None:
         await self._write(journal, operation, again=again)
@@ -85,6 +85,7 @@ class JournalRows:
     async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
         """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""
         try:
+            self._lock = self._lock or asyncio.Lock()
             async with self._lock:  # effects at the same time build on one another's version
                 if self.run is not None and self.run.aborted is not None:
                     raise self.run.aborted

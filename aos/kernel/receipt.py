@@ -37,7 +37,7 @@ class Waits(StrEnum):
     """It runs alone because earlier deliveries ended without a word (P18)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Receipt:
     """`reply` is the index of the reply in the payloads of record `seq`."""
 

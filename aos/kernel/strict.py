@@ -23,7 +23,7 @@ KINDS = frozenset(
         "effect.result", "effect.unknown", "effect.resolved", "history.appended", "rows.written", "decision",
         "approval.requested", "approval.given", "approval.refused", "approval.expired", "spec.frozen", "task.status",
         "run.status", "model.request", "budget.charged", "config.changed", "state.migrated", "erased", "risk.opened",
-        "risk.closed", "note",
+        "risk.closed", "receipts.collected", "note",
     ]
 )  # fmt: skip
 """Kinds of entries that this verifier knows. Others are accepted, counted and said."""

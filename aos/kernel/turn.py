@@ -61,7 +61,8 @@ class Turn:
     """By row key: one turn writes a row once, whatever its events did to it."""
     messages: list[Message] = field(default_factory=list[Message])
     index: list[IndexRow] = field(default_factory=list[IndexRow])
-    recent: list[str] = field(default_factory=list[str])
+    keys: dict[str, None] = field(default_factory=dict[str, None])
+    """Of the events that ended in this turn, in order."""
     ended: list[tuple[Item, Ended, bytes | None, str | None]] = field(default_factory=list[Any])
     answered: list[tuple[str, Ended, bytes | None, str | None]] = field(default_factory=list[Any])
     """Earlier events whose open receipt this turn closes."""
@@ -136,7 +137,7 @@ class Turn:
             blobs.append((blob, covered))
         head.turn, head.seq, head.hash = self.id, head.seq + 1, ledger.leaf(record)
         head.ts, head.salt, head.blob, head.indexed = ts, salt, blob, listed
-        head.recent = head.with_recent(self.recent)
+        head.recent = head.with_recent(list(self.keys))
         batch = Batch(self.id, self.version, head.encode(covered), tuple(self._spilled(blobs)))
         return Sealed(batch, head, tuple(self.messages), tuple(self.index), tuple(blobs), outbox_key)
 

@@ -84,6 +84,27 @@ class Chain:
         self._absent = array("Q")
         self._erasures: list[tuple[int, int]] = []
 
+    @classmethod
+    def trusting(cls, record: Record) -> Chain:
+        """A chain that begins with this record, on trust: what comes before it is for `adopt` to say."""
+        chain = cls(record.log)
+        chain.next, chain.link, chain.ts = record.seq, record.prev, record.ts
+        return chain
+
+    def adopt(self, first: Record, rest: Chain) -> bool:
+        """Go on with a chain that was begun on trust, `first` its first record, if it is whole and follows this one."""
+        if self._doubt or self.bad or rest.bad or rest.incomplete or first.log != self.log:
+            return False
+        if (first.seq, first.prev) != (self.next, self.link) or first.ts < self.ts:
+            return False
+        self.next, self.link, self.ts, self.state = rest.next, rest.link, rest.ts, rest.state
+        self.payloads += rest.payloads
+        self.erased += rest.erased
+        self._erasures += rest._erasures
+        for kind, count in rest.unknown.items():
+            self._count(kind, count)
+        return True
+
     def feed(self, record: Record) -> bool:
         """Take the next record; whether it follows. False from the first one on that does not."""
         if self.broken is not None or self._misplaced(record) or self.settle(record.prev):
@@ -161,7 +182,7 @@ class Chain:
             self._doubt = False
             self.stop(last - 1, f"record {last} links to other bytes, and nothing tells which of the two was changed")
         missing = list(_outside(self._absent, self._erasures))
-        self.erased = len(self._absent) - len(missing)
+        self.erased += len(self._absent) - len(missing)
         return missing if self.broken is None else []
 
     def result(self) -> Result:
@@ -200,9 +221,7 @@ class Chain:
         """An unknown kind, or an erasure of records `first` to `last`, all of them before the one that says so."""
         kind = entry["k"]
         if kind != "erased":
-            if kind in self.unknown or len(self.unknown) < MAX_UNKNOWN:
-                self.unknown[kind] = self.unknown.get(kind, 0) + 1
-            return
+            return self._count(kind, 1)
         first, last = entry.get("first"), entry.get("last")
         if type(first) is int and type(last) is int:
             last = min(last, seq - 1)
@@ -210,6 +229,10 @@ class Chain:
                 self._erasures[-1] = (self._erasures[-1][0], max(last, self._erasures[-1][1]))
             else:
                 self._erasures.append((first, last))
+
+    def _count(self, kind: str, count: int) -> None:
+        if kind in self.unknown or len(self.unknown) < MAX_UNKNOWN:
+            self.unknown[kind] = self.unknown.get(kind, 0) + count
 
 
 def _is_committed(commitment: Commitment, salt: bytes, data: bytes) -> bool:
