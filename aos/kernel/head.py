@@ -7,12 +7,11 @@ covered line, its line feed and the state, as stored (LEDGER section 2).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from aos.kernel import ledger
 from aos.kernel.address import Address
@@ -134,17 +133,17 @@ _OPTIONAL = ("unfinished", "waiting_for", "history", "dead", "indexed", "blob")
 def blob_of(body: bytes) -> str | None:
     """The blob that holds the covered bytes, if the row doesn't."""
     line, _, _ = body.partition(b"\n")
-    return json.loads(line).get("blob")
+    return from_json(line).get("blob")
 
 
 def decode(body: bytes, blob: bytes | None = None) -> Head:
     """The head of a row; `blob` are the covered bytes where `blob_of` named some. ValueError if the row is damaged."""
     line, _, covered = body.partition(b"\n")
-    book = json.loads(line)
+    book = from_json(line)
     if blob is not None:
         covered = blob
     meta_line, _, state = covered.partition(b"\n")
-    meta = json.loads(meta_line)
+    meta = from_json(meta_line)
     unfinished, backlog = book.get("unfinished"), book.get("backlog")
     return Head(
         turn=book["turn"],

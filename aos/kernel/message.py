@@ -6,11 +6,10 @@ it is: everything that matters is in the body, because brokers may drop or mix u
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from aos.kernel.address import Address
 from aos.kernel.errors import InvalidEvent
@@ -122,7 +121,7 @@ def decode(data: bytes) -> Message:
     """The message of an envelope's bytes; `InvalidEvent` where they are none."""
     line, _, body = data.partition(b"\n")
     try:
-        head = json.loads(line)
+        head = from_json(line)
         if head["aos"] != 1:
             raise NewerEnvelope(f"envelope version {head['aos']!r} is newer than this code")
         return _message(head, body)

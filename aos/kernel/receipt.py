@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from aos.kernel.message import Message
 
@@ -74,7 +73,7 @@ class Receipt:
 
     @classmethod
     def decode(cls, body: bytes) -> Receipt:
-        found = json.loads(body)
+        found = from_json(body)
         waits = found.get("waits")
         found["status"] = Status(found["status"])
         found["waits"] = None if waits is None else Waits(waits)

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from aos.audit import verify_agent
 from aos.ingress import external_message
 from aos.kernel import codec, commands, schedules
 from aos.kernel.address import Address
@@ -34,7 +35,6 @@ from aos.kernel.turn import Host
 from aos.system.calendar import CronCalendar
 from aos.system.scheduler import Scheduler
 from aos.system.topic import Topic
-from aos.testing import proof
 from aos.testing.backends import Backend, Connection, MemoryBackend, SqliteBackend
 from aos.testing.clock import START, ManualClock, SeededEntropy
 from aos.testing.faults import (
@@ -275,8 +275,17 @@ class World:
 
     def verify(self) -> None:
         """Every agent's chain, payloads and live state prove each other; AssertionError that says what does not."""
-        problems = _now(proof.problems(self.partitions))
+        problems = _now(self._problems())
         assert not problems, "\n".join(problems)
+
+    async def _problems(self) -> list[str]:
+        store, found = self.partitions.store, list[str]()
+        for agent in await store.agents(limit=100_000):
+            result = await verify_agent(store, self.partitions.blobs, agent)
+            if result.bad is not None:
+                found.append(f"{agent}: record {result.bad.seq}: {result.bad.what} (and {result.more} more)")
+            found += [f"{agent}: {what}" for what in result.incomplete]
+        return found
 
     # ------------------------------------------------------------------------------------------------ how it runs
 
