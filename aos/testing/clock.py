@@ -29,7 +29,7 @@ class ManualClock:
 
     def move(self, by: timedelta) -> None:
         """Forwards, or backwards as a machine's clock may; durations never go back."""
-        self._now += int(by.total_seconds() * 1000)
+        self._now += by // timedelta(milliseconds=1)
         self._passed += max(0.0, by.total_seconds())
 
     def move_to(self, ms: int) -> None:

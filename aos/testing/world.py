@@ -189,7 +189,7 @@ class World:
 
     async def advance(self, by: timedelta) -> None:
         """Move time on, stopping at whatever becomes due on the way."""
-        end = self.clock.now() + int(by.total_seconds() * 1000)
+        end = self.clock.now() + by // timedelta(milliseconds=1)
         await self.run()
         while self._due and self._due[0] <= end:
             self.clock.move_to(heapq.heappop(self._due))
