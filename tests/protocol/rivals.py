@@ -135,5 +135,10 @@ def operations(batch: Batch) -> int:
     return len(batch.writes) + 1
 
 
+def weight(batch: Batch) -> int:
+    """Bytes of a transaction, the head among them."""
+    return len(batch.head or b"") + sum(len(write.body) for write in batch.writes)
+
+
 def _kernel(world: World) -> Any:
     return world._processes[0].dispatcher.kernel

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from aos.kernel.agent import Agent, on
+from aos.kernel.agent import Agent, Pending, on
 from aos.kernel.context import Context
+from aos.kernel.errors import Retry
 from aos.testing import World
 from tests.protocol.agents import Add, Backend, Counter, both, envelope, handled, reasons
-from tests.protocol.rivals import batches, operations, told
+from tests.protocol.rivals import batches, operations, told, weight
 
 MOST_OPERATIONS = 90
 MOST_BYTES = 3_000_000
@@ -57,6 +59,14 @@ class Writer(Agent[Written], effects={"nothing": "read"}):
     def forward(self, data: str, ctx: Context[Written]) -> None:
         ctx.send("reader/a", "news", data)
 
+    @on("writer.result")
+    async def result(self, data: int, ctx: Context[Written]) -> None:
+        ctx.state.events += len(await ctx.effect("nothing", much, data)) // data
+
+    @on("writer.asks")
+    def asks(self, ctx: Context[Written]) -> Pending:
+        return ctx.send("reader/never", "never", deadline=timedelta(days=9))
+
     @on("writer.takes")
     def takes(self, data: str, ctx: Context[Written]) -> int:
         ctx.state.events += 1
@@ -64,6 +74,10 @@ class Writer(Agent[Written], effects={"nothing": "read"}):
 
 
 class Reader(Agent[Written]):
+    @on("never")
+    def never(self) -> None:
+        raise Retry("not yet", after=timedelta(days=3))
+
     @on("news")
     def news(self, data: str, ctx: Context[Written]) -> None:
         ctx.state.events += 1
@@ -71,6 +85,10 @@ class Reader(Agent[Written]):
 
 async def nothing() -> None:
     return None
+
+
+async def much(data: int) -> str:
+    return "x" * data
 
 
 async def many(world: World, type: str, data: Any, n: int) -> None:
@@ -95,7 +113,7 @@ async def test_a_turn_is_cut_at_3_mb() -> None:
         events = [sum(entry["k"] == "event.handled" for entry in r["entries"]) for r in world.records("writer/a")]
         assert sum(events) == 8
         assert max(events) * 900_000 <= MOST_BYTES
-        assert max(sum(len(write.body) for write in batch.writes) for batch in committed) <= MOST_BYTES
+        assert max(weight(batch) for batch in committed) <= MOST_BYTES
         world.verify()
 
 
@@ -212,6 +230,37 @@ async def test_a_backlog_that_dies_with_its_agent_keeps_within_the_limit() -> No
         await world.run()
         assert max(operations(batch) for batch in committed) <= MOST_OPERATIONS
         assert told(world, "counter/a", adding(world, 80, "waits")[-1].event.key).final
+
+
+async def test_terminating_an_agent_for_which_many_wait_keeps_within_the_limit() -> None:
+    async with World(Writer, Reader) as world:
+        sent = [envelope("writer/a", "writer.asks", id=str(n), at=world) for n in range(200)]
+        await world.post(*sent)
+        await world.run()
+        committed = batches(world)
+        await world.command("writer/a", "aos.terminate")
+        await world.advance(timedelta(days=10))
+        assert max(operations(batch) for batch in committed) <= MOST_OPERATIONS
+        assert {told(world, "writer/a", message.event.key).final for message in sent} == {True}
+
+
+@pytest.mark.parametrize("command", ["aos.suspend", "aos.terminate"])
+async def test_big_events_that_are_not_run_keep_within_the_limit(command: str) -> None:
+    async with World(Writer) as world:
+        await world.command("writer/a", command)
+        committed = batches(world)
+        await many(world, "writer.takes", "x" * 200_000, 32)
+        assert max(weight(batch) for batch in committed) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("type", ["writer.result", "writer.effects"])
+async def test_a_journal_keeps_within_the_limit(type: str) -> None:
+    async with World(Writer) as world:
+        committed = batches(world)
+        await world.send("writer/a", type, 5_000_000 if type == "writer.result" else 20)
+        assert world.state("writer/a") == {"events": 1}
+        assert max(weight(batch) for batch in committed) <= MOST_BYTES
+        world.verify()
 
 
 async def test_erasing_keeps_within_the_limit() -> None:

@@ -176,6 +176,23 @@ async def test_an_event_that_has_begun_an_effect_is_found_out_too() -> None:
         assert world.state("bomb/a")["total"] == 1
 
 
+@pytest.mark.parametrize("type", ["bomb.run", "bomb.touch"])
+async def test_one_in_the_backlog_is_found_out_too(type: str) -> None:
+    """No delivery of its own brings it back, only the one that drains."""
+    bomb = Bomb()
+    async with World(bomb) as world:
+        await world.send("bomb/a", "bomb.harmless")
+        await world.command("bomb/a", "aos.suspend")
+        for sent in ("bomb.harmless", type, "bomb.harmless"):
+            await world.send("bomb/a", sent)
+        await world.command("bomb/a", "aos.resume")
+        await world.advance(timedelta(hours=1))
+        assert reasons(world, "bomb/a") == ["crash_suspected"]
+        assert world.state("bomb/a")["total"] == 3, "the others are handled"
+        assert bomb.touched <= 1
+        assert bomb.runs <= 12
+
+
 @both
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_it_ends_by_itself(backend: Backend, processes: int) -> None:

@@ -13,7 +13,7 @@ from aos.kernel.context import Context
 from aos.kernel.errors import StoreUnavailable
 from aos.testing import FaultPoint, World, sweep
 from tests.protocol.agents import Backend, Outside, both, envelope, reasons
-from tests.protocol.rivals import Between, another, dispatch, store_of
+from tests.protocol.rivals import Between, another, dispatch, store_of, told
 
 BIG = 600_000
 
@@ -131,6 +131,18 @@ async def test_a_big_event_waits_in_the_backlog() -> None:
         await world.send("big/a", "big.state", "x" * BIG)
         await world.command("big/a", "aos.resume")
         assert len(world.state("big/a")["text"]) == BIG
+
+
+@both
+async def test_what_is_erased_is_in_no_blob_either(backend: Backend) -> None:
+    async with World(Big, backend=backend) as world:
+        answer = world.ask("big/a", "big.reply", "secret" * (BIG // 6))
+        await answer
+        await world.command("big/a", "aos.erase", {"first": 0, "last": 0})
+        for name in await blobs(world):
+            assert b"secret" not in (await world.partitions.blobs.get(name) or b""), name
+        assert told(world, "big/a", answer.key).value is None
+        world.verify()
 
 
 async def test_two_agents_never_share_a_blob() -> None:
