@@ -20,6 +20,8 @@ from examples.operations_desk.pager_server import PagerServer
 from examples.operations_desk.report import tell_fed, tell_outcome
 from examples.operations_desk.rest import until_read, until_rest
 
+BACK_OFF = timedelta(minutes=1)
+"""No retry waits longer."""
 EVENTS = Path(__file__).with_name("events.jsonl")
 
 
@@ -36,11 +38,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def run(aos: AgentOperatingSystem, name: str, events: bytes) -> None:
+async def run(aos: AgentOperatingSystem, name: str, events: bytes, escalate_after: timedelta) -> None:
     await desk.subscribe(aos)
-    fed = await feed(aos, events.splitlines(), source=f"file:{name}")
-    tell_fed(fed, say)
-    await until_rest(aos, fed.events, say)
+    tell_fed(await feed(aos, events.splitlines(), source=f"file:{name}"), say)
+    await until_rest(aos, escalate_after + BACK_OFF, say)
     # The digest about this file: asked for again after a crash, it is the same event.
     digest = await aos.ask(BOARD, "digest.asked", id=f"desk:digest:{hashlib.sha256(events).hexdigest()}")
     await until_read(aos, digest["number"])
@@ -49,11 +50,12 @@ async def run(aos: AgentOperatingSystem, name: str, events: bytes) -> None:
 
 async def start(given: argparse.Namespace, url: str) -> None:
     events: Path = given.events
-    agents = desk.agents(Pager(url), timedelta(seconds=given.escalate_after))
+    escalate_after = timedelta(seconds=given.escalate_after)
+    agents = desk.agents(Pager(url), escalate_after)
     say(f"Feeding {events}; state in {given.home}")
     content = await asyncio.to_thread(events.read_bytes)
     async with AgentOperatingSystem(agents, home=given.home) as aos, Worker(aos):
-        await run(aos, events.name, content)
+        await run(aos, events.name, content, escalate_after)
 
 
 def main() -> None:

@@ -28,7 +28,6 @@ class Digest(BaseModel):
 
 class BoardState(BaseModel):
     counts: dict[str, int] = {}
-    changes: int = 0
     digests: int = 0
 
 
@@ -37,7 +36,6 @@ class Board(Agent[BoardState]):
 
     @on("board.changed", senders=("incident",))
     def changed(self, data: Change, ctx: Context[BoardState]) -> None:
-        ctx.state.changes += 1
         ctx.state.counts[data.what] = ctx.state.counts.get(data.what, 0) + 1
         if data.status == "resolved":
             ctx.rows("unresolved").delete(data.incident)
@@ -52,6 +50,12 @@ class Board(Agent[BoardState]):
     async def asked(self, ctx: Context[BoardState]) -> Digest:
         """For those who can't wait until the morning."""
         return await _publish(ctx)
+
+    @query
+    async def waiting(self, ctx: Query[BoardState]) -> list[str]:
+        """The incidents that nobody has acknowledged yet, at most a hundred."""
+        rows = await ctx.rows("unresolved").range(limit=1000)
+        return [incident for incident, status in rows if status == "open"][:100]
 
     @query
     def show(self, ctx: Query[BoardState]) -> BoardState:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from aos import Address, AgentOperatingSystem, AosError
+from aos import AgentOperatingSystem, AosError, Event
 from aos.ingress import read_event
 
 
@@ -17,26 +17,24 @@ class Refused:
 
 @dataclass(slots=True)
 class Fed:
-    """What became of the lines. `events`: where every event went, by its key."""
+    """What became of the lines."""
 
     lines: int = 0
     taken: int = 0
     duplicates: int = 0
     refused: list[Refused] = field(default_factory=list[Refused])
-    events: dict[str, Address] = field(default_factory=dict[str, Address])
 
 
 async def feed(aos: AgentOperatingSystem, lines: Iterable[bytes], source: str) -> Fed:
     """Feed every line; `source` is that of bare JSON. What was taken is durable; what was taken before, in this run or
     an earlier one, is a duplicate: after a crash the whole file is simply fed again."""
     fed = Fed()
-    bodies: dict[str, tuple[str, bool]] = {}
+    seen: dict[str, tuple[str, bool]] = {}
     for number, line in enumerate(lines, 1):
         fed.lines += 1
         try:
             event = read_event(line, source=source)
-            agent = aos.registry.route(event)
-            body, earlier = bodies.get(event.key) or ("", await aos.dispatcher.receipt(agent, event.key) is not None)
+            body, earlier = seen.get(event.key) or ("", await _known(aos, event))
             await aos.process_event(event)
         except AosError as error:
             fed.refused.append(Refused(number, f"{type(error).__name__}: {error}"))
@@ -44,6 +42,10 @@ async def feed(aos: AgentOperatingSystem, lines: Iterable[bytes], source: str) -
         duplicate = earlier or body == event.request_hash
         fed.duplicates += duplicate
         fed.taken += not duplicate
-        bodies.setdefault(event.key, (event.request_hash, earlier))
-        fed.events[event.key] = agent
+        seen.setdefault(event.key, (event.request_hash, earlier))
     return fed
+
+
+async def _known(aos: AgentOperatingSystem, event: Event) -> bool:
+    """Whether its agent has a receipt for it."""
+    return await aos.dispatcher.receipt(aos.registry.route(event), event.key) is not None

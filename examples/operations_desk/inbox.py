@@ -2,31 +2,20 @@
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from aos import Agent, Context, Query, on, query
+from aos.kernel.agent import Empty
 from examples.operations_desk.board import Digest
 
 
-class InboxState(BaseModel):
-    latest: int = 0
-    """The number of the latest digest."""
-
-
-class Inbox(Agent[InboxState]):
-    """One agent a reader. The digests themselves are its history."""
+class Inbox(Agent[Empty]):
+    """One agent a reader. It has no state: the digests are its history."""
 
     @on("digest.published", senders=("topic",))
-    def received(self, data: Digest, ctx: Context[InboxState]) -> None:
-        ctx.state.latest = data.number
+    def received(self, data: Digest, ctx: Context[Empty]) -> None:
         ctx.append(data)
 
     @query
-    async def latest(self, ctx: Query[InboxState]) -> Any:
+    async def latest(self, ctx: Query[Empty]) -> Any:
         """The latest digest; None before the first."""
         found = await ctx.tail(1)
         return found[0] if found else None
-
-    @query
-    def show(self, ctx: Query[InboxState]) -> InboxState:
-        return ctx.state

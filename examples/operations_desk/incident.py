@@ -33,8 +33,6 @@ class IncidentState(BaseModel):
     alerts: int = 0
     occurrences: int = 0
     by: str | None = None
-    changes: int = 0
-    """How many changes the board was told of."""
 
 
 class Incident(Agent[IncidentState]):
@@ -104,5 +102,4 @@ def _notice(ctx: Context[IncidentState]) -> Notice:
 
 
 def _tell(ctx: Context[IncidentState], what: str) -> None:
-    ctx.state.changes += 1
     ctx.send(BOARD, "board.changed", Change(incident=ctx.me.key, what=what, status=ctx.state.status))

@@ -12,7 +12,6 @@ from aos.kernel.deadletter import DeadLetter
 from examples.operations_desk.board import BOARD
 from examples.operations_desk.desk import READERS
 from examples.operations_desk.feed import Fed
-from examples.operations_desk.rest import show
 
 Say = Callable[[str], None]
 
@@ -24,7 +23,7 @@ def tell_fed(fed: Fed, say: Say) -> None:
 
 
 async def tell_outcome(aos: AgentOperatingSystem, say: Say) -> None:
-    counts = (await show(aos, BOARD)).get("counts", {})
+    counts = (await aos.query(BOARD, "show"))["counts"]
 
     def n(*names: str) -> str:
         return ", ".join(f"{counts.get(name, 0)} {name}" for name in names)
@@ -37,7 +36,7 @@ async def tell_outcome(aos: AgentOperatingSystem, say: Say) -> None:
         say(f"  {agent} {letter.message.event.type}: {letter.reason}: {letter.error}")
     for reader in READERS:
         digest = await aos.query(reader, "latest")
-        say(f"{reader} has digest {digest['number']}: {len(digest['unresolved'])} incidents unresolved")
+        say(f"{reader} was sent a digest: {len(digest['unresolved'])} incidents are unresolved")
 
 
 async def dead_letters(aos: AgentOperatingSystem) -> list[tuple[Address, DeadLetter]]:

@@ -1,13 +1,12 @@
-"""Rest: when nothing is left to be done for what was fed."""
+"""Rest: when nothing is left to be done."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from datetime import timedelta
 
-from aos import Address, AgentOperatingSystem
+from aos import AgentOperatingSystem
 from aos.kernel.errors import NoSuchAgent
 from examples.operations_desk.board import BOARD
 from examples.operations_desk.desk import READERS
@@ -15,61 +14,42 @@ from examples.operations_desk.desk import READERS
 POLL = 0.05
 
 
-async def until_rest(aos: AgentOperatingSystem, events: Mapping[str, Address], say: Callable[[str], None]) -> None:
-    """Wait until every event has its final receipt, nobody has to acknowledge an incident any more, nobody is being
-    phoned, and the board has heard of everything."""
-    for key, agent in events.items():
-        await _until(partial(_answered, aos, agent, key))
-    incidents = sorted({agent for agent in events.values() if agent.type == "incident"})
-    await _until(partial(_taken_care_of, aos, incidents, set[Address](), say))
+async def until_rest(aos: AgentOperatingSystem, horizon: timedelta, say: Callable[[str], None]) -> None:
+    """Wait until the bus holds nothing that will be due within the horizon: no event, no timer, no retry. Meanwhile
+    say which incidents wait for somebody, and which ones no longer do."""
+    waiting: set[str] = set()
+    while True:
+        left = await aos.bus.depth(aos.clock.now() + int(horizon.total_seconds() * 1000))
+        now = await _waiting(aos)
+        if now - waiting:
+            say(f"Waiting for somebody to acknowledge {', '.join(sorted(now))}")
+        for incident in sorted(waiting - now):
+            say(f"  {incident} is {(await aos.query(f'incident/{incident}', 'show'))['status']}")
+        waiting = now
+        if not left:
+            return
+        await asyncio.sleep(POLL)
 
 
 async def until_read(aos: AgentOperatingSystem, number: int) -> None:
     """Wait until every reader has the digest of that number."""
     for reader in READERS:
-        await _until(partial(_read, aos, reader, number))
+        while True:
+            if await _latest(aos, reader) >= number:
+                break
+            await asyncio.sleep(POLL)
 
 
-async def show(aos: AgentOperatingSystem, agent: Address | str) -> dict[str, Any]:
-    """The agent's state; empty if nothing was ever sent to it."""
+async def _waiting(aos: AgentOperatingSystem) -> set[str]:
     try:
-        return await aos.query(agent, "show")
+        return set(await aos.query(BOARD, "waiting"))
     except NoSuchAgent:
-        return {}
+        return set()
 
 
-async def _until(reached: Callable[[], Awaitable[bool]]) -> None:
-    while True:
-        if await reached():
-            return
-        await asyncio.sleep(POLL)
-
-
-async def _answered(aos: AgentOperatingSystem, agent: Address, key: str) -> bool:
-    receipt = await aos.dispatcher.receipt(agent, key)
-    return receipt is not None and receipt.final
-
-
-async def _read(aos: AgentOperatingSystem, reader: str, number: int) -> bool:
-    return (await show(aos, reader)).get("latest", 0) >= number
-
-
-async def _taken_care_of(
-    aos: AgentOperatingSystem, incidents: Sequence[Address], waiting: set[Address], say: Callable[[str], None]
-) -> bool:
-    """`waiting`: the incidents that waited for somebody at the last look."""
-    states = {agent: await show(aos, agent) for agent in incidents}
-    unattended = {agent for agent, state in states.items() if state.get("status") == "open"}
-    if unattended - waiting:
-        say(f"Waiting for somebody to acknowledge {', '.join(sorted(map(str, unattended)))}")
-    for agent in sorted(waiting - unattended):
-        say(f"  {agent} is {states[agent]['status']}")
-    waiting.clear()
-    waiting.update(unattended)
-    board = await show(aos, BOARD)
-    told = sum(state.get("changes", 0) for state in states.values()) == board.get("changes", 0)
-    return not unattended and told and not _phoning(board.get("counts", {}))
-
-
-def _phoning(counts: Mapping[str, int]) -> int:
-    return counts.get("escalated", 0) - counts.get("phoned", 0) - counts.get("phone failed", 0)
+async def _latest(aos: AgentOperatingSystem, reader: str) -> int:
+    try:
+        digest = await aos.query(reader, "latest")
+    except NoSuchAgent:
+        return 0
+    return digest["number"] if digest else 0
