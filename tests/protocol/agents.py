@@ -56,13 +56,10 @@ class Outside:
 
     def __init__(self) -> None:
         self.done: list[tuple[str, int]] = []
-        self.runs: list[int] = []
-        """The attempts in which a handler began."""
         self.then: list[Callable[[], Coroutine[Any, Any, Any]]] = []
 
     def clear(self) -> None:
         self.done.clear()
-        self.runs.clear()
         self.then.clear()
 
     @property

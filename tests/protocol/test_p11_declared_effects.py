@@ -13,8 +13,8 @@ from aos.kernel.context import Context
 from aos.kernel.errors import RegistrationError
 from aos.kernel.gatekeeper import PermitAll
 from aos.kernel.ports import Decision, GateRequest
-from aos.testing import Fault, FaultPoint, World, sweep
-from tests.protocol.agents import Backend, Count, Outside, both, handled, no_circles, reasons
+from aos.testing import Boundary, Fault, FaultPoint, World, sweep
+from tests.protocol.agents import Backend, Count, Outside, both, envelope, handled, no_circles, reasons
 
 
 def refused(*agents: Any) -> str:
@@ -146,6 +146,10 @@ class Many(Agent[Count], effects={"charge": "write", "refund": "write"}):
         ctx.state.total += sum(done)
         return done
 
+    @on("many.plain")
+    def plain(self, ctx: Context[Count]) -> None:
+        ctx.state.runs += 1
+
     @on("many.names")
     async def names(self, ctx: Context[Count]) -> tuple[int, int]:
         return await asyncio.gather(
@@ -270,6 +274,25 @@ async def test_concurrent_effects_are_not_doubled_by_a_death(backend: Backend, p
                 assert handled(world, "many/a") == ["go"]
                 assert sorted(outside.amounts) == [1, 2, 3]
                 assert world.state("many/a")["total"] == 12
+
+
+@both
+@pytest.mark.parametrize("boundary", [Boundary.BEFORE, Boundary.LOST, Boundary.DONE, Boundary.AFTER])
+async def test_events_before_concurrent_effects_are_committed_once(backend: Backend, boundary: Boundary) -> None:
+    """The first of the effects commits what is before it; when that goes wrong the others must not do it again."""
+    outside = Outside()
+    call = "settle" if backend == "sqlite" else "commit"
+    point = next(p for p in FaultPoint if (p.call, p.boundary) == (call, boundary))
+    async with World(Many(outside), backend=backend, fault=Fault(point)) as world:
+        no_circles(world)
+        await world.post(
+            envelope("many/a", "many.plain", id="plain", at=world), envelope("many/a", "many.keyed", id="go", at=world)
+        )
+        await world.advance(timedelta(minutes=10))
+        assert handled(world, "many/a") == ["plain", "go"]
+        assert world.state("many/a") == {"total": 12, "runs": 1}
+        assert sorted(outside.amounts) == [1, 2, 3]
+        world.verify()
 
 
 @both
