@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from signal import SIGINT, SIGTERM
+from typing import Any
 
 from aos.app import AgentOperatingSystem
 from aos.hosts.watchdog import Watchdog
@@ -147,6 +149,21 @@ class Worker:
                 await session.renew()
             except Unavailable as error:
                 log.warning("the lock could not be renewed: %s", error)
+
+
+async def serve(aos: AgentOperatingSystem, **options: Any) -> None:
+    """Work until SIGTERM or SIGINT, then end gracefully: nothing new is taken, what is in hand is finished, sessions
+    are given back. `options` are `Worker`'s."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal in (SIGTERM, SIGINT):
+        loop.add_signal_handler(signal, stop.set)
+    try:
+        async with Worker(aos, **options):
+            await stop.wait()
+    finally:
+        for signal in (SIGTERM, SIGINT):
+            loop.remove_signal_handler(signal)
 
 
 def _back_off(deliveries: Sequence[Delivery]) -> int:

@@ -168,7 +168,7 @@ class Context(Query[StateT]):
         """Send this agent an event later. `key` names the timer; the same key replaces it."""
         if (after is None) == (at is None):
             raise ValueError("schedule needs after= or at=, and not both")
-        due = self._now + _ms(after) if at is None else int(at.timestamp() * 1000)
+        due = self._now + _ms(after) if at is None else round(at.timestamp() * 1000)
         self._draft.schedule(type, data, key, due)
 
     def cancel(self, key: str) -> None:
@@ -217,4 +217,4 @@ def _address(to: Address | str) -> Address:
 
 
 def _ms(span: timedelta | None) -> int:
-    return 0 if span is None else int(span.total_seconds() * 1000)
+    return 0 if span is None else span // timedelta(milliseconds=1)

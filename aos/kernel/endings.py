@@ -254,7 +254,7 @@ def _denied(turn: Turn, item: Item, failure: Failure, run: Run | None) -> None:
 def _back_off(turn: Turn, attempt: int, after: timedelta | None) -> int:
     """Exponential with jitter of a fifth either way, unless the handler said when."""
     if after is not None:
-        return int(after.total_seconds() * 1000)
+        return after // timedelta(milliseconds=1)
     base = min(turn.limits.retry_cap, turn.limits.retry_base * 2 ** (attempt - 1))
     return base * (800 + int.from_bytes(turn.entropy(2), "big") % 400) // 1000
 

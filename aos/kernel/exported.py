@@ -140,10 +140,9 @@ class Walk:
         if not chain.log:  # nothing has been read yet
             return
         missing = chain.close()
-        if missing:
-            chain.incomplete.append(
-                f"{len(missing)} payloads are missing and no `erased` entry says so, the first of record {missing[0]}"
-            )
+        if missing.total:
+            said = f"{missing.total} payloads are missing and no `erased` entry says so, the first of record"
+            chain.incomplete.append(f"{said} {missing.first}")
         if self.payloads is not None:
             self.payloads.end_of(chain)
 

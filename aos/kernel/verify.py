@@ -26,6 +26,21 @@ class Finding(NamedTuple):
     what: str
 
 
+class Missing(NamedTuple):
+    """Payloads that are gone: how many, and the first record that committed to one."""
+
+    total: int
+    first: int
+
+    @classmethod
+    def of(cls, records: Iterable[int]) -> Missing:
+        total = first = 0
+        for record in records:
+            first = first if total else record
+            total += 1
+        return cls(total, first)
+
+
 class Result(NamedTuple):
     """What verifying one log came to."""
 
@@ -167,13 +182,13 @@ class Chain:
             self.stop(last, f"it does not link to record {last - 1}, and what follows does not link to it")
         return True
 
-    def close(self, head: str | None = None) -> list[int]:
+    def close(self, head: str | None = None) -> Missing:
         """The end. `head`: what the last record must hash to, where something says so.
 
-        Returns the records whose payloads are gone without an `erased` entry, once for each payload; none where the
-        chain is broken, because such an entry may stand beyond the break."""
+        Returns what is gone without an `erased` entry; nothing where the chain is broken, because such an entry may
+        stand beyond the break."""
         if self._closed:
-            return []
+            return Missing(0, 0)
         self._closed = True
         if self.broken is None and head is not None and not self.settle(head) and head != self.link:
             self.fail(self.next - 1 if self.next else None, "the agent's head refers to other bytes than these")
@@ -181,9 +196,10 @@ class Chain:
             last = self.next - 1
             self._doubt = False
             self.stop(last - 1, f"record {last} links to other bytes, and nothing tells which of the two was changed")
-        missing = list(_outside(self._absent, self._erasures))
-        self.erased += len(self._absent) - len(missing)
-        return missing if self.broken is None else []
+        missing = Missing.of(_outside(self._absent, self._erasures))
+        self.erased += len(self._absent) - missing.total
+        self._absent = array("Q")
+        return missing if self.broken is None else Missing(0, 0)
 
     def result(self) -> Result:
         return Result(
