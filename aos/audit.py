@@ -85,8 +85,10 @@ class _Audit:
             await self._check_keyed()
             snapshot, book = await self._follow()  # with the erasures that happened meanwhile
         await self._check_head(snapshot, book)
-        for seq in chain.close(None if book is None else book.hash):
-            chain.fail(seq, "a payload or history item of it is gone, and no `erased` entry says so")
+        missing = chain.close(None if book is None else book.hash)
+        if missing.total:
+            what = f"payloads or history items are gone ({missing.total} in all), and no `erased` entry says so"
+            chain.fail(missing.first, what)
         return chain.result()
 
     # ------------------------------------------------------------------------------------------------- the chain

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from aos.cli import Usage
+from aos.cli import Usage, halves
 from aos.cli.printing import Printer
 from aos.kernel import exported
 from aos.kernel.address import Address
@@ -104,11 +104,8 @@ def _verify_file(records: Path, payloads: Path | None, printer: Printer) -> int:
     beside = exported.payloads_beside(records)
     if payloads is None and beside.exists():
         payloads = beside
-    with ExitStack() as stack:
-        first = stack.enter_context(records.open("rb", buffering=_BUFFER))
-        second = None if payloads is None else stack.enter_context(payloads.open("rb", buffering=_BUFFER))
-        for result in exported.verify(first, second):
-            printer.log(result)
+    for result in halves.verify(records, payloads):
+        printer.log(result)
     return printer.end(file=True, payloads=payloads is not None)
 
 

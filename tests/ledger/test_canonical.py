@@ -132,7 +132,7 @@ def test_both_parsers_agree_on_records_with_a_byte_changed(seq: int, at: int, by
 
 
 def test_the_verifier_knows_the_kinds_that_the_kernel_writes() -> None:
-    assert KINDS == ledger.KINDS
+    assert KINDS == ledger.KINDS, "a kind has to be in aos.kernel.strict and in aos.kernel.ledger"
 
 
 @given(VALUES)
