@@ -381,14 +381,18 @@ class World:
 
     async def _surviving(self, action: Callable[[], Awaitable[T]]) -> T:
         """Do it; processes that die are replaced, and whoever wanted it tries again."""
-        for _ in range(100):
+        last: BaseException | None = None
+        for _ in range(20):
             try:
                 return await action()
-            except Crash:
+            except Crash as crash:
+                last = AssertionError(f"the world's processes die again and again: {crash}")
                 await self.crash()
-            except Unavailable:
+            except Unavailable as error:
+                last = error
                 await asyncio.sleep(0)
-        raise AssertionError("the world's processes die again and again")
+        assert last is not None
+        raise last
 
     async def _bury(self, process: Process) -> None:
         process.fuse.dead = True
