@@ -256,6 +256,27 @@ async def test_a_command_whose_hook_had_an_unknown_outcome_goes_on_with_the_oper
         assert world.state("hooked/a") == {"cents": 40, "others": 1}
 
 
+async def test_a_command_that_has_nothing_left_to_do_leaves_no_journal() -> None:
+    async def fails() -> None:
+        raise ConnectionResetError("no answer")
+
+    outside = Outside()
+    async with World(Hooked(outside)) as world:
+        no_circles(world)
+        await world.send("hooked/a", "hooked.work")
+        outside.then = [fails]
+        with pytest.raises(AskFailed):
+            await world.command("hooked/a", "aos.suspend")
+        await world.command("hooked/a", "aos.suspend")  # another one, which goes well
+        (letter,) = world.dead_letters("hooked/a")
+        answer = {"op": letter.operations[0]["op"], "answer": "did_not_happen"}
+        await world.command("hooked/a", "aos.dead_letter.resolve", {"key": letter.message.event.key, **answer})
+        await world.run()
+        assert world.dead_letters("hooked/a") == []
+        assert len(outside.done) == 2
+        assert await world.partitions.rows(Address.parse("hooked/a"), Kind.JOURNAL) == []
+
+
 async def test_whatever_dies_an_effect_in_a_hook_is_never_run_twice() -> None:
     outside = Outside()
 
