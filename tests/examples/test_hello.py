@@ -38,3 +38,9 @@ def test_a_second_start_goes_on_counting(tmp_path: Path) -> None:
     assert start() == "counter/a is at 1\n"
     assert start() == "counter/a is at 2\n"
     assert (tmp_path / ".aos" / "aos.db").exists()
+
+
+def test_the_readme_shows_the_same_program() -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.partition("# file: hello.py\n")[2].partition("```")[0]
+    assert (ROOT / "examples" / "hello.py").read_text().endswith(shown)
