@@ -109,6 +109,9 @@ class Worker:
                 await self._work(agent, session, deliveries)
         except LockLost:
             log.info("%s: the session's lock was lost; its messages are delivered again", agent)
+        except Exception as error:
+            log.warning("%s: the session can't go on: %s", agent, error, exc_info=not isinstance(error, Unavailable))
+            await self._wait(session, RENEWAL)
         finally:
             await session.release()
 
@@ -147,8 +150,8 @@ class Worker:
                 sleeping.cancel()
             try:
                 await session.renew()
-            except Unavailable as error:
-                log.warning("the lock could not be renewed: %s", error)
+            except (Unavailable, LockLost) as error:
+                log.warning("the lock could not be renewed: %r", error)
 
 
 async def serve(aos: AgentOperatingSystem, **options: Any) -> None:

@@ -75,6 +75,12 @@ async def carry_out(cycle: Cycle, item: Item, found: Journal | None) -> None:
         await _transition(cycle, item, data, found)
         return
     entries, reply = await COMMANDS[message.event.type](cycle, item, data)
+    _end(cycle, item, entries, reply, found)
+
+
+def _end(cycle: Cycle, item: Item, entries: list[Entry], reply: Any, found: Journal | None) -> None:
+    """The command is carried out: what its hook's journal held is over with it (P9)."""
+    _forget(cycle, found)
     endings.commanded(cycle.turn, item, entries, reply)
 
 
@@ -82,7 +88,7 @@ async def _transition(cycle: Cycle, item: Item, data: dict[str, Any], found: Jou
     known, target, kind, hook = TRANSITIONS[item.message.event.type]
     life = cycle.turn.head.life
     if life is target:
-        endings.commanded(cycle.turn, item, [], {"life": life, "changed": False})
+        _end(cycle, item, [], {"life": life, "changed": False}, found)
         return
     if life is Life.TERMINATED:
         raise Refusal(AgentTerminated(f"{cycle.agent} has been terminated"))
@@ -98,7 +104,7 @@ async def _transition(cycle: Cycle, item: Item, data: dict[str, Any], found: Jou
     else:
         cycle.turn.head.life = target if cycle.turn.head.state or target is not Life.ACTIVE else Life.CREATED
         entries = [{"k": kind, "why": str(data.get("why", ""))[:500]}]
-    endings.commanded(cycle.turn, item, entries, {"life": target, "changed": True})
+    _end(cycle, item, entries, {"life": target, "changed": True}, found)
 
 
 async def _hook(cycle: Cycle, item: Item, name: str, found: Journal | None) -> bool:

@@ -122,7 +122,8 @@ class Cycle:
     async def _take_up(self, unfinished: Unfinished) -> bool:
         """Finish the event whose journal is open, before anything else (P8). False: not now, not by these items."""
         found = await self.partitions.journal(self.agent, unfinished.key)
-        assert found is not None, f"{self.agent}: the journal of {unfinished.key} is missing"
+        if found is None:  # somebody else has finished it since the head was read
+            raise TurnAborted(counts=1)
         if unfinished.until > self.now or all(item.direct for item in self._items):
             await self._wait_behind(unfinished)
             return False
@@ -228,6 +229,8 @@ class Cycle:
         receipt = item.receipt
         assert receipt is not None
         key = item.message.event.key
+        if receipt.seq >= self.turn.head.seq and self.turn.empty:
+            raise TurnAborted(counts=1)  # newer than the head that was read: what that turn sends may still lie there
         if receipt.status is Status.HANDLED:
             value = await self.partitions.reply(self.agent, receipt) if item.direct else None
             item.end(Ended.HANDLED, value=value, duplicate=True)
