@@ -150,6 +150,18 @@ async def test_not_being_able_to_look_is_not_an_answer(call: str) -> None:
         world.verify()
 
 
+async def test_an_event_that_somebody_else_finishes_while_it_is_taken_up() -> None:
+    """Head and journal are two reads: what the one names may be gone at the other."""
+    outside = Outside()
+    async with World(Till(outside)) as world:
+        message = envelope("till/a", "till.pay", {"cents": 4}, id="1", at=world)
+        await dies(another(world, store=store_of(world).before("commit", crash)), message)
+        store = store_of(world).before("read", lambda: dispatch(another(world), message, count=2))
+        await dispatch(another(world, store=store), message, count=2)
+        assert outside.amounts == [4]
+        assert handled(world, "till/a") == ["1"]
+
+
 @pytest.mark.parametrize("point", COMMITS)
 async def test_a_dead_letter_is_written_though_its_commit_had_no_answer(point: FaultPoint) -> None:
     async with World(Counter, fault=Fault(point, 2)) as world:

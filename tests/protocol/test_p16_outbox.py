@@ -88,6 +88,22 @@ async def test_what_a_crash_left_is_delivered_before_anything_new() -> None:
         assert outbox(world, "teller/a") == []
 
 
+async def test_a_duplicate_that_is_newer_than_what_was_loaded_is_not_the_end_of_it() -> None:
+    """Another holder committed it since, and died before it sent: this delivery is the last that knows of it."""
+    async with World(Teller, Counter) as world:
+        await world.send("teller/a", "teller.quiet")
+
+        async def rival_commits_and_dies() -> None:
+            await dies(another(world, bus=bus_of(world).before("send", crash)), telling(world), count=5)
+
+        store = store_of(world).before("read", rival_commits_and_dies)
+        await dispatch(another(world, store=store), telling(world), count=5)
+        await world.run()
+        assert world.state("teller/a")["runs"] == 2
+        assert outbox(world, "teller/a") == []
+        assert world.state("counter/a")["total"] == 1
+
+
 async def test_a_row_that_was_delivered_but_not_deleted_does_no_harm() -> None:
     async with World(Teller, Counter) as world:
         await dies(another(world, store=store_of(world).after("index_put", crash)), telling(world))
