@@ -16,7 +16,7 @@ from aos.kernel.errors import Reject
 from aos.kernel.ports import IndexRow
 from aos.testing import FaultPoint, World, sweep
 from tests.protocol.agents import Backend, both, envelope
-from tests.protocol.rivals import another, bus_of, crash, dies, dispatch, store_of
+from tests.protocol.rivals import another, crash, dies, dispatch, store_of
 
 
 class Seen(BaseModel):
@@ -166,7 +166,7 @@ async def test_what_a_crash_left_is_listed_by_the_redelivery() -> None:
     async with World(Item) as world:
         await world.send("item/a", "touch")
         spoil = envelope("item/a", "spoil", at=world)
-        await dies(another(world, bus=bus_of(world).before("send", crash)), spoil)
+        await dies(another(world, store=store_of(world).before("index_put", crash)), spoil)
         assert await listed(world, OPEN) == []
         await dispatch(another(world), spoil, count=2)
         assert [row["key"] for row in await listed(world, OPEN)] == [spoil.event.key]
