@@ -157,7 +157,7 @@ async def test_each_other_event_under_the_id_is_kept_whatever_dies(backend: Back
     if backend == "memory":
         await sweep(scenario, Counter, processes=2)
     else:
-        await sweep(scenario, Counter, backend=backend, each=2)
+        await sweep(scenario, Counter, backend=backend, each=1)
 
 
 @both

@@ -190,7 +190,7 @@ async def test_an_ask_and_a_delivery_of_one_event_are_one_event(backend: Backend
 SETTINGS: dict[str, dict[str, Any]] = {
     "memory": {},
     "memory, two processes": {"processes": 2},
-    "sqlite": {"backend": "sqlite", "each": 2},
+    "sqlite": {"backend": "sqlite", "each": 1},
     "sqlite, sent after the commit": {"backend": "sqlite", "each": 1, "settle_together": False},
 }
 

@@ -510,7 +510,7 @@ async def test_at_whatever_point_a_process_dies_journals_are_read_and_cleaned_up
         assert sorted(shop.outside.amounts) in ([1, 2], [1], [2])
         assert await rows(world) == []
 
-    await sweep(scenario, shop, backend=backend, each=5 if backend == "memory" else 2)
+    await sweep(scenario, shop, backend=backend, each=5 if backend == "memory" else 1)
 
 
 async def test_a_till_that_is_asked_survives_everything_too() -> None:

@@ -520,4 +520,4 @@ async def test_an_operators_answer_survives_every_death(backend: Backend) -> Non
         assert world.state("bank/a")["total"] == 3
         assert len(bank.outside.done) == tries <= 1
 
-    await sweep(scenario, bank, backend=backend, each=6 if backend == "memory" else 2)
+    await sweep(scenario, bank, backend=backend, each=6 if backend == "memory" else 1)
