@@ -114,10 +114,17 @@ class Cycle:
         for row in rows:
             if row.key in self.box.delivered:
                 continue
-            messages, index = outbox.decode((await self.partitions.whole(row)).body)
-            await self.kernel.bus.send([message.parcel() for message in messages])
-            await self.kernel.store.index_put(index)
+            await self._hand_over(outbox.decode((await self.partitions.whole(row)).body))
             self.box.delivered.append(row.key)
+
+    async def _hand_over(self, left: outbox.Outbox) -> None:
+        """Do what a commit left to do. Doing it again does no harm."""
+        if left.messages:
+            await self.kernel.bus.send([message.parcel() for message in left.messages])
+        if left.index:
+            await self.kernel.store.index_put(left.index)
+        for name in left.garbage:
+            await self.kernel.blobs.delete(name)
 
     async def _take_up(self, unfinished: Unfinished) -> bool:
         """Finish the event whose journal is open, before anything else (P8). False: not now, not by these items."""
@@ -129,7 +136,7 @@ class Cycle:
             return False
         receipt = await self.partitions.receipt(self.agent, unfinished.key)
         item = Item(message=found.message, unfinished=True, receipt=receipt, looked=True, guarded=True)
-        item.deliveries = max((i.count for i in self._items if i.message.event.key == unfinished.key), default=1)
+        item.deliveries = self._deliveries()
         await self._one(item, found)
         await self.flush()
         return False
@@ -145,11 +152,18 @@ class Cycle:
     async def _drain(self) -> None:
         """Run what has waited, in order, before anything new (P25)."""
         first = self.turn.head.backlog[0]
+        deliveries = self._deliveries()
         for n, message, receipt in await self.partitions.backlog(self.agent, first):
-            if not backlog.drains(self.turn.head) or not await self._one(
-                Item(message=message, backlog=n, receipt=receipt, looked=True, guarded=True)
-            ):
+            if deliveries >= self.kernel.limits.suspicious:  # the row does not know of starts since
+                known = await self.partitions.receipt(self.agent, message.event.key)
+                receipt.starts = known.starts if known else receipt.starts
+            item = Item(message=message, backlog=n, receipt=receipt, looked=True, guarded=True, deliveries=deliveries)
+            if not backlog.drains(self.turn.head) or not await self._one(item):
                 break
+
+    def _deliveries(self) -> int:
+        """How often whoever brings the agent here was delivered: an event that it brings along may be why (P18)."""
+        return max((item.count for item in self._items), default=1)
 
     def _in_turn(self, item: Item) -> bool:
         """The same event is in this turn already: it waits for the commit and is then a duplicate (P6)."""
@@ -190,21 +204,27 @@ class Cycle:
             return True
         if screened.do is Do.REUSED and await self._known_as_reused(item, screened):
             return True
-        if not self.turn.room(ROOM):
+        if not self.turn.room(ROOM, 3 * len(item.message.event.body)):
             return False
         self._end_unrun(item, screened)
         return True
 
     def _end_unrun(self, item: Item, screened: Screened) -> None:
-        kind = self.kernel.registry.types.get(self.agent.type)
+        kind = self._kind()
         if screened.do is Do.REUSED:
             endings.reused(self.turn, item, screened.reason, screened.error)
+        elif screened.do is Do.ORPHANED:
+            endings.orphaned(self.turn, item)
         elif screened.do in (Do.EXPIRED, Do.STALE):
             endings.discarded(self.turn, item, "event.expired", screened.reason, kind)
         elif screened.do is Do.SET_ASIDE:
             endings.set_aside(self.turn, item, screened.reason)
         else:
             endings.dead(self.turn, item, screened.reason, screened.error, kind=kind)
+
+    def _kind(self) -> AgentType | None:
+        """The agent's type, if it is known here."""
+        return self.kernel.registry.types.get(self.agent.type)
 
     async def _known_as_reused(self, item: Item, screened: Screened) -> bool:
         """Its dead letter was written at an earlier delivery."""
@@ -249,7 +269,7 @@ class Cycle:
         try:
             kind, handler, wait_over = self._handler(item)
         except ReservedName as error:
-            endings.dead(self.turn, item, "forbidden_sender", str(error))
+            endings.dead(self.turn, item, "forbidden_sender", str(error), kind=self._kind())
             return True
         except InvalidInput as error:
             return await self._unknown(item, error)
@@ -292,9 +312,11 @@ class Cycle:
     async def _deploying(self, item: Item, reason: str, error: str) -> bool:
         """Put it off while a rolling deploy may be under way; then it is a dead letter."""
         limits = self.kernel.limits
-        deferred = max([item.message.deferred, *(other.message.deferred for other in self._items if item.unfinished)])
+        deferred = item.message.unknown
+        if item.unfinished:  # its deliveries are what is put off
+            deferred = max(other.message.deferred for other in self._items)
         if limits.waited(deferred) >= limits.deploy_window:
-            endings.dead(self.turn, item, reason, error)
+            endings.dead(self.turn, item, reason, error, kind=self._kind())
             return True
         due = self.now + limits.pause(deferred)
         if item.unfinished:
@@ -302,7 +324,7 @@ class Cycle:
         elif item.backlog is not None:
             endings.put_off(self.turn, item, due, reason)
         else:
-            await self.kernel.bus.send([item.message.put_off(due).parcel()])
+            await self.kernel.bus.send([item.message.put_off(due, unknown=True).parcel()])
             item.end(Ended.DEFERRED, reason=reason)
         return not item.unfinished
 
@@ -344,6 +366,9 @@ class Cycle:
         try:
             outcome = await execute(run, self.keeper)
         except NewerState as error:
+            if item.direct and item.guarded:
+                item.end(Ended.PENDING, reason="newer_schema")
+                return True
             if item.direct:
                 item.error = error
                 return True
@@ -486,8 +511,7 @@ class Cycle:
         """Send what the turn wanted sent. What fails here lies in the outbox row and the next delivery sends it (P22);
         the deliveries in hand are that: they must come again."""
         try:
-            await self.kernel.bus.send([message.parcel() for message in sealed.messages])
-            await self.kernel.store.index_put(sealed.index)
+            await self._hand_over(sealed.left)
             if self.box.waiting or any(not item.ended for item in self._items):
                 self.box.delivered.append(row)
             else:
@@ -520,7 +544,9 @@ class Cycle:
         """Write journal rows under the head's version; the commit expects the version that this gives (P12)."""
         turn = self.turn
         head = turn.head
-        batch = Batch(turn.id, turn.version, head.encode(head.covered()), tuple(writes))
+        spilled = await self.partitions.spill(self.agent, turn.id, writes, self.kernel.limits.spill)
+        own = next(Row(write.key, write.body) for write in spilled if write.key == own.key)
+        batch = Batch(turn.id, turn.version, head.encode(head.covered()), tuple(spilled))
         answer = await self.partitions.journal_write(self.agent, batch, own)
         if isinstance(answer, Duplicate):
             for item in self._items:

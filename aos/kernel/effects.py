@@ -40,6 +40,10 @@ class JournalWriter(Protocol):
         """Write the intent (and, the first time, the event and its receipt). Ends the turn on a conflict."""
         ...
 
+    async def fresh(self) -> None:
+        """Make sure that the event is fresh, before an effect that has no intent to prove it. Ends the turn if not."""
+        ...
+
     async def result(self, journal: Journal, result: Result) -> None:
         """Write the result, fenced by its intent row; without one (idempotent) fenced by the head."""
         ...
@@ -196,7 +200,9 @@ class EffectRunner:
         *,
         again: bool,
     ) -> Any:
-        if not operation.idempotent:
+        if operation.idempotent:
+            await self._writer.fresh()
+        else:
             await self._writer.intent(self._journal, operation, again=again)
         try:
             async with asyncio.timeout(timeout):

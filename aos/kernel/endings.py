@@ -18,6 +18,9 @@ from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import AgentType
 from aos.kernel.turn import Turn
 
+CLOSED_AT_ONCE = 30
+"""Waits that the turn which terminates an agent closes."""
+
 
 def handled(turn: Turn, item: Item, run: Run, done: Done) -> None:
     """The handler ended well: its state, its draft and its reply become part of the turn."""
@@ -112,7 +115,7 @@ def put_off(turn: Turn, item: Item, due: int, reason: str) -> None:
     turn.commit_to(entry, data=item.message.event.body)
     journal = bool(item.receipt and item.receipt.journal)
     _receipt(turn, item, Status.OPEN, waits=Waits.RETRY, reason=reason, journal=journal)
-    turn.send(item.message.put_off(due))
+    turn.send(item.message.put_off(due, unknown=True))
     _finish(turn, item, Ended.DEFERRED, None, reason)
 
 
@@ -163,13 +166,22 @@ def set_aside(turn: Turn, item: Item, reason: str) -> None:
 
 
 def terminate(turn: Turn, actor: Actor) -> None:
-    """The end: all timers are void, whoever waits for an answer is told, the log is never used again (P25)."""
-    for wait in turn.head.timers.values():
-        if wait.origin is not None:
-            answers.fail_origin(turn, wait, "terminated")
+    """The end: all timers are void, whoever waits for an answer is told, the log is never used again (P25). What does
+    not fit this turn waits for its answer or deadline, which tells the asker the same."""
+    waits = {name: timer for name, timer in turn.head.timers.items() if timer.origin is not None}
+    for name in list(waits)[:CLOSED_AT_ONCE]:
+        answers.fail_origin(turn, waits.pop(name), "terminated")
     turn.entries.append({"k": "agent.terminated", "actor": actor.record()})
     turn.head.life = Life.TERMINATED
-    turn.head.timers = {}
+    turn.head.timers = waits
+
+
+def orphaned(turn: Turn, item: Item) -> None:
+    """The answer to a call of an agent that has been terminated: whoever asked it is told."""
+    wait = calls.waiting(turn.head, item.message)
+    if wait is not None and wait.origin is not None:
+        answers.fail_origin(turn, wait, "terminated")
+    discarded(turn, item, "event.expired", "terminated")
 
 
 def commanded(turn: Turn, item: Item, entries: Iterable[Entry], reply: Any) -> None:

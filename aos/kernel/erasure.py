@@ -25,7 +25,8 @@ async def erase(cycle: Cycle, first: int, last: int) -> tuple[list[Entry], Any]:
     items are erased here."""
     end, erased, written = first - 1, 0, 0
     stop = layout.number(last + 1)
-    for row in await cycle.partitions.rows(cycle.agent, Kind.RECORD, layout.number(first), stop, limit=CHUNK):
+    for stored in await cycle.kernel.store.read(cycle.agent, Kind.RECORD, layout.number(first), stop, limit=CHUNK):
+        row = await cycle.partitions.whole(stored)
         record, payloads = ledger.unpack(row.body)
         items = list(_history_items(record))
         if written and written + len(items) + 1 > OPERATIONS:
@@ -33,6 +34,8 @@ async def erase(cycle: Cycle, first: int, last: int) -> tuple[list[Entry], Any]:
         end = int(row.key[1:])
         written += len(items) + 1
         erased += sum(payload.data is not None for payload in payloads) + len(items)
+        if stored.body[:1] == b"@":
+            cycle.turn.garbage.append(stored.body[1:].decode())
         gone = [Payload(bytes(ledger.SALT), None) for _ in payloads]
         cycle.turn.write(Verb.PUT, row.key, ledger.pack(record, gone))
         for n in items:

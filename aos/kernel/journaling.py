@@ -14,7 +14,7 @@ from aos.kernel.head import Unfinished
 from aos.kernel.item import Item
 from aos.kernel.journal import Journal, Operation, Result
 from aos.kernel.limits import SECOND
-from aos.kernel.ports import Batch, Committed, Row, Verb, Write
+from aos.kernel.ports import Answer, Batch, Committed, Row, Verb, Write
 from aos.kernel.receipt import Receipt, Status, Waits
 
 if TYPE_CHECKING:
@@ -37,6 +37,22 @@ class JournalRows:
     async def intent(self, journal: Journal, operation: Operation, *, again: bool) -> None:
         await self._write(journal, operation, again=again)
 
+    async def fresh(self) -> None:
+        cycle, item = self._cycle, self._item
+        if item.looked or item.receipt is not None:
+            return
+        try:
+            known = await cycle.partitions.receipt(cycle.agent, item.message.event.key)
+        except Unavailable as error:
+            self.abort(error)
+            raise
+        item.looked = True
+        if known is not None:
+            item.suspect = True
+            aborted = TurnAborted(counts=0)
+            self.abort(aborted)
+            raise aborted
+
     async def result(self, journal: Journal, result: Result) -> None:
         row = Row(layout.journal(journal.message.event.key, result.operation.n, result=True), result.encode())
         if result.operation.idempotent:
@@ -45,8 +61,7 @@ class JournalRows:
         intent = Write(
             Verb.EXPECT, layout.journal(journal.message.event.key, result.operation.n), result.operation.encode()
         )
-        batch = Batch(result.operation.turn, None, None, (intent, Write(Verb.PUT, row.key, row.body)))
-        task = asyncio.create_task(self._persist(batch, row))
+        task = asyncio.create_task(self._persist(result.operation.turn, intent, Write(Verb.PUT, row.key, row.body)))
         try:
             await asyncio.shield(task)
         except CancelledError:
@@ -64,12 +79,12 @@ class JournalRows:
         longest = int((handler.timeout if handler else HOOK_TIMEOUT) + GRACE) * SECOND
         return max(self._cycle.kernel.limits.turn, longest + 10 * SECOND)
 
-    async def _persist(self, batch: Batch, row: Row) -> None:
+    async def _persist(self, turn: str, intent: Write, result: Write) -> None:
         """This process alone knows what came of the effect: it tries for as long as it makes sense to write it down."""
         pause = 1.0
         while True:
             try:
-                answer = await self._cycle.partitions.journal_write(self._cycle.agent, batch, row)
+                answer = await self._persist_once(turn, intent, result)
                 break
             except Unavailable as error:
                 if pause > LONGEST:
@@ -81,6 +96,12 @@ class JournalRows:
             aborted = TurnAborted(counts=1)
             self.abort(aborted)
             raise aborted
+
+    async def _persist_once(self, turn: str, intent: Write, result: Write) -> Answer:
+        cycle = self._cycle
+        (spilled,) = await cycle.partitions.spill(cycle.agent, turn, [result], cycle.kernel.limits.spill)
+        batch = Batch(turn, None, None, (intent, spilled))
+        return await cycle.partitions.journal_write(cycle.agent, batch, Row(spilled.key, spilled.body))
 
     async def _write(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None = None) -> None:
         """The intent under the head's version; the first row of a journal brings the event and its receipt (P8)."""

@@ -61,6 +61,8 @@ class Message:
     due: int | None = None
     deferred: int = 0
     """How often it was put off without having been tried."""
+    unknown: int = 0
+    """How often of these because the code there did not know its type or its agent's schema."""
     actor: Actor = KERNEL
     correlation: str | None = None
     causation: str | None = None
@@ -77,11 +79,11 @@ class Message:
 
     def again(self, *, attempt: int, due: int | None) -> Message:
         """The same event for another attempt."""
-        return replace(self, attempt=attempt, due=due, deferred=0)
+        return replace(self, attempt=attempt, due=due, deferred=0, unknown=0)
 
-    def put_off(self, due: int) -> Message:
-        """The same attempt, later; not an attempt of its own (P17)."""
-        return replace(self, deferred=self.deferred + 1, due=due)
+    def put_off(self, due: int, *, unknown: bool = False) -> Message:
+        """The same attempt, later; not an attempt of its own (P17). `unknown`: the code here does not know it."""
+        return replace(self, deferred=self.deferred + 1, unknown=self.unknown + unknown, due=due)
 
 
 def encode(message: Message) -> bytes:
@@ -99,6 +101,7 @@ def encode(message: Message) -> bytes:
     _put(head, "attempt", message.attempt, 1)
     _put(head, "hops", message.hops, 0)
     _put(head, "deferred", message.deferred, 0)
+    _put(head, "unknown", message.unknown, 0)
     _put(head, "token", message.token, None)
     _put(head, "due", message.due, None)
     _put(head, "corr", message.correlation, None)
@@ -154,6 +157,7 @@ def _message(head: dict[str, Any], body: bytes) -> Message:
         due=get("due"),
         reply_to=None if reply is None else ReplyTo(Address(*reply[0]), reply[1]),
         deferred=get("deferred", 0),
+        unknown=get("unknown", 0),
         actor=Actor(*head["actor"]),
         correlation=get("corr"),
         causation=get("cause"),

@@ -1,21 +1,40 @@
-"""The outbox row: all messages of a turn and the list rows that follow from it, committed with the turn (P13, P16)."""
+"""The outbox row: all messages of a turn, the list rows that follow from it and the blobs that it
+leaves behind, committed with the turn (P13, P16)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aos.kernel import framing, message
 from aos.kernel.message import Message
 from aos.kernel.ports import IndexRow
 
 
-def encode(messages: Sequence[Message], index: Sequence[IndexRow]) -> bytes:
-    rows = [[row.partition, row.key, row.sequence, None if row.body is None else row.body.decode()] for row in index]
-    return framing.join([json.dumps(rows, ensure_ascii=False).encode(), *(message.encode(m) for m in messages)])
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What is left to do after a commit."""
+
+    messages: Sequence[Message]
+    index: Sequence[IndexRow]
+    garbage: Sequence[str]
+    """Blobs that nothing refers to any more."""
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.index or self.garbage)
 
 
-def decode(body: bytes) -> tuple[list[Message], list[IndexRow]]:
+def encode(outbox: Outbox) -> bytes:
+    rows = [
+        [row.partition, row.key, row.sequence, None if row.body is None else row.body.decode()] for row in outbox.index
+    ]
+    first = json.dumps([rows, list(outbox.garbage)], ensure_ascii=False).encode()
+    return framing.join([first, *(message.encode(m) for m in outbox.messages)])
+
+
+def decode(body: bytes) -> Outbox:
     first, *rest = framing.split(body)
-    rows = [IndexRow(p, k, s, None if b is None else b.encode()) for p, k, s, b in json.loads(first)]
-    return [message.decode(part) for part in rest], rows
+    rows, garbage = json.loads(first)
+    index = [IndexRow(p, k, s, None if b is None else b.encode()) for p, k, s, b in rows]
+    return Outbox([message.decode(part) for part in rest], index, garbage)

@@ -134,6 +134,18 @@ class Partitions:
         # Written; but if somebody has gone on since, the head is not ours to build on.
         return Committed(now.version if batch.head in (None, now.head) else None)
 
+    async def spill(self, agent: Address, turn: str, writes: Sequence[Write], limit: int) -> list[Write]:
+        """The writes, with bodies that are too big for a row put into blobs of the turn."""
+        kept: list[Write] = []
+        for write in writes:
+            if len(write.body) > limit:
+                name = f"{agent.log}/{turn}/{write.key}"
+                await self.blobs.put(name, write.body)
+                kept.append(Write(write.verb, write.key, b"@" + name.encode()))
+            else:
+                kept.append(write)
+        return kept
+
     async def forget(self, agent: Address, keys: Sequence[str], turn: str) -> None:
         """Delete delivered outbox rows at once (P16). If the outcome is unknown they are delivered again: no harm."""
         await self.store.journal(agent, Batch(turn, None, None, tuple(Write(Verb.DELETE, key) for key in keys)))

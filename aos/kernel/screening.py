@@ -33,6 +33,8 @@ class Do(StrEnum):
     EXPIRED = "expired"
     SET_ASIDE = "set aside"
     REUSED = "reused"
+    ORPHANED = "orphaned"
+    """An answer to a call of a terminated agent."""
 
 
 class Screened(NamedTuple):
@@ -93,6 +95,8 @@ def _lifetime(item: Item, head: Head, now: int, *, suspicious: bool = False) -> 
         timers.stale(head, message) or (calls.is_answer(message) and calls.waiting(head, message) is None)
     ):
         return Screened(Do.STALE, "stale")
+    if head.life is Life.TERMINATED and calls.is_answer(message):
+        return Screened(Do.ORPHANED, "terminated")
     if head.life is Life.TERMINATED:
         return Screened(Do.DEAD, "terminated", "the agent has been terminated")
     if message.hops > MAX_HOPS:

@@ -40,6 +40,8 @@ class Sealed:
     blobs: tuple[tuple[str, bytes], ...]
     outbox: str | None
     """Row key of the outbox row in the batch, if there is one."""
+    left: outbox.Outbox
+    """What that row says is left to do."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,8 @@ class Turn:
     ended: list[tuple[Item, Ended, bytes | None, str | None]] = field(default_factory=list[Any])
     answered: list[tuple[str, Ended, bytes | None, str | None]] = field(default_factory=list[Any])
     """Earlier events whose open receipt this turn closes."""
+    garbage: list[str] = field(default_factory=list[str])
+    """Blobs that nothing refers to once this turn is committed."""
     size: int = 0
     sealed: bool = False
 
@@ -86,9 +90,10 @@ class Turn:
     def empty(self) -> bool:
         return not self.entries
 
-    def room(self, operations: int) -> bool:
-        """Whether so many more writes fit beside what every turn writes (P13). The first event always may."""
-        return not self.ended or len(self.writes) + operations + 3 <= self.limits.operations
+    def room(self, operations: int, weight: int = 0) -> bool:
+        """Whether so much more fits beside what every turn writes (P13). The first event always may."""
+        operations += len(self.writes) + 3
+        return not self.ended or (operations <= self.limits.operations and self.size + weight <= self.limits.bytes)
 
     def fits(self, run: Run, done: Done | Failure) -> bool:
         """Whether the event may join this turn (P13). The first one always may: one event's limits are lower."""
@@ -98,7 +103,7 @@ class Turn:
         operations = len(draft.history) + len(draft.rows) + len(run.journal.row_keys()) + 4
         weight = draft.size + len(run.message.event.body) + (len(done.reply) if isinstance(done, Done) else 0)
         room = len(self.ended) < self.limits.batch and len(self.messages) + len(draft.messages) <= MAX_MESSAGES
-        return room and self.room(operations) and self.size + weight <= self.limits.bytes
+        return room and self.room(operations, weight)
 
     # --------------------------------------------------------------------------------------------------- seal
 
@@ -127,10 +132,13 @@ class Turn:
             entries=self.entries,
         )
         self.write(Verb.INSERT, layout.record(head.seq), ledger.pack(record, self.payloads))
+        if head.blob is not None:
+            self.garbage.append(head.blob)
+        left = outbox.Outbox(self.messages if with_outbox else (), self.index if with_outbox else (), self.garbage)
         outbox_key = None
-        if with_outbox and (self.messages or self.index):
+        if left:
             outbox_key = layout.outbox(head.seq)
-            self.write(Verb.PUT, outbox_key, outbox.encode(self.messages, self.index))
+            self.write(Verb.PUT, outbox_key, outbox.encode(left))
         blobs: list[tuple[str, bytes]] = []
         blob = self._blob_name(0) if len(covered) > INLINE_STATE else None
         if blob is not None:
@@ -139,7 +147,7 @@ class Turn:
         head.ts, head.salt, head.blob, head.indexed = ts, salt, blob, listed
         head.recent = head.with_recent(list(self.keys))
         batch = Batch(self.id, self.version, head.encode(covered), tuple(self._spilled(blobs)))
-        return Sealed(batch, head, tuple(self.messages), tuple(self.index), tuple(blobs), outbox_key)
+        return Sealed(batch, head, tuple(self.messages), tuple(self.index), tuple(blobs), outbox_key, left)
 
     def _spilled(self, blobs: list[tuple[str, bytes]]) -> Iterable[Write]:
         for n, write in enumerate(self.writes.values(), 1):

@@ -77,10 +77,10 @@ async def test_p32_polling_writes_nothing(file: SqliteFile, clock: ManualClock) 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in dir(statements) if name.isupper() and name not in ("TABLES", "VERSION")]
+    "name", [name for name in dir(statements) if name.isupper() and name not in ("TABLES", "VERSION", "DEPTH")]
 )
 def test_no_statement_scans_or_sorts(name: str) -> None:
-    """Holders may be scanned: there are a few. Messages and sessions may not."""
+    """Holders may be scanned: there are a few. Messages and sessions may not, but by DEPTH, which counts them."""
     conn = sqlite3.connect(":memory:")
     for statement in statements.TABLES:
         conn.execute(statement)
