@@ -18,25 +18,19 @@ DEV: list[str] = PYPROJECT["dependency-groups"]["dev"]
 
 def locked(name: str) -> dict[str, str]:
     """Name -> version of a lock file; every entry must bear a hash."""
-    entries = re.findall(
-        r"^([\w.-]+)(?:\[[^]]*])?==([^ ;]+)(.*(?:\n    .*)*)", (ROOT / name).read_text(), re.M
-    )
+    entries = re.findall(r"^([\w.-]+)(?:\[[^]]*])?==([^ ;]+)(.*(?:\n    .*)*)", (ROOT / name).read_text(), re.M)
     assert entries
     assert [package for package, _, rest in entries if "--hash=sha256:" not in rest] == []
     return {canonicalize_name(package): version for package, version, _ in entries}
 
 
-@pytest.mark.parametrize(
-    ("lock", "wanted"), [("requirements.txt", RUNTIME), ("requirements-dev.txt", RUNTIME + DEV)]
-)
+@pytest.mark.parametrize(("lock", "wanted"), [("requirements.txt", RUNTIME), ("requirements-dev.txt", RUNTIME + DEV)])
 def test_lock_covers_every_direct_dependency(lock: str, wanted: list[str]) -> None:
     pins = locked(lock)
     for requirement in map(Requirement, wanted):
         version = pins.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} is not in {lock}: run `make lock`"
-        assert version in requirement.specifier, (
-            f"{lock} has {version}, wanted {requirement}: run `make lock`"
-        )
+        assert version in requirement.specifier, f"{lock} has {version}, wanted {requirement}: run `make lock`"
 
 
 def test_what_is_tested_is_what_is_deployed() -> None:

@@ -30,17 +30,13 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
     """Each command of a console block (`> ` continues it) with the output that should follow."""
     for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         lines = part.splitlines()
-        length = 1 + next(
-            (n for n, line in enumerate(lines[1:]) if not line.startswith("> ")), len(lines) - 1
-        )
+        length = 1 + next((n for n, line in enumerate(lines[1:]) if not line.startswith("> ")), len(lines) - 1)
         yield "\n".join(line.removeprefix("> ") for line in lines[:length]), "\n".join(lines[length:]).strip()
 
 
 def without_recursion(script: str) -> str:
     # `make test` runs this test, and so do check and cov; a benchmark takes minutes. Make only plans these.
-    return re.sub(
-        r"^make (test|check|cov|bench|check-all-pythons)\b", r"make -n \1", script, flags=re.MULTILINE
-    )
+    return re.sub(r"^make (test|check|cov|bench|check-all-pythons)\b", r"make -n \1", script, flags=re.MULTILINE)
 
 
 class Copy:
@@ -67,9 +63,7 @@ class Copy:
                 os.utime(root / name, (0, 0))
 
     def run(self, *command: str) -> str:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYTEST"))
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYTEST"))}
         done = subprocess.run(
             command,
             check=False,

@@ -13,7 +13,12 @@ from tests.crash.kinds import KINDS, ListWitness, Worker
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("backend", "settle_together", "processes"),
-    [("memory", False, 1), ("memory", False, 2), ("sqlite", True, 1), ("sqlite", False, 1)],
+    [
+        ("memory", False, 1),
+        ("memory", False, 2),
+        pytest.param("sqlite", True, 1, marks=pytest.mark.slow),
+        pytest.param("sqlite", False, 1, marks=pytest.mark.slow),
+    ],
 )
 async def test_a_fault_at_every_point_of_every_kind(
     kind: str, backend: Literal["memory", "sqlite"], settle_together: bool, processes: int
