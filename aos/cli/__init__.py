@@ -15,6 +15,8 @@ class Usage(Exception):
 
 def main() -> None:
     """Carry out the command line and end the process. Python's own 1 for a crash would say "tampered", so it is 2."""
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no crash
     try:
         code = _run(sys.argv[1:])
         sys.stdout.flush()

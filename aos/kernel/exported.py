@@ -18,7 +18,9 @@ from typing import Any, BinaryIO, NamedTuple
 from aos.kernel.strict import Malformed, Parser, Record
 from aos.kernel.verify import Chain, Given, Result, commit
 
-MAX_LINE = 32 * 1024 * 1024
+MAX_RECORD = 32 * 1024 * 1024
+MAX_PAYLOAD = 1024 * 1024 * 1024
+"""Bytes of a line; what is longer is taken for no line of ours before it fills the memory."""
 _LINE_FEED = 10
 _SALT = 32
 _PLACE = re.compile(r'\{"log":"([^"\\]+)","seq":(\d{1,16}),')
@@ -73,8 +75,8 @@ class Walk:
     def over(self, records: BinaryIO, until: int = -1) -> Iterator[Result]:
         """Go on, to this byte or to the end."""
         parse, payloads, chain, number = self._parse, self.payloads, self.chain, self.number
-        position = records.tell()
-        for line in _lines(records) if position != until else ():
+        position = records.tell() if until >= 0 else 0  # a pipe can't tell
+        for line in _lines(records, MAX_RECORD) if position != until else ():
             number += 1
             position += len(line)
             try:
@@ -106,10 +108,8 @@ class Walk:
         if log > self._highest:
             self._highest = log
         elif chain.broken is None:
-            what = (
-                f"in line {self.number} its log comes after {self._highest!r}, but logs stand in order of their names"
-            )
-            chain.stop(chain.next, what)
+            after = f"in line {self.number} its log comes after {self._highest!r}"
+            chain.stop(chain.next, f"{after}, but logs stand in order of their names")
         return chain
 
     def _begin(self, log: str) -> Generator[Result, None, Chain]:
@@ -152,7 +152,7 @@ class Payloads:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._lines = enumerate(_lines(file), 1)
+        self._lines = enumerate(_lines(file, MAX_PAYLOAD), 1)
         self._size = 0
         self._line: Line | None = None
         """The next one; None at the end."""
@@ -243,14 +243,14 @@ def payload_of(line: bytes, number: int) -> Line:
     return Line(log, seq, "", f"line {number} of the payloads can't be read")
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines with their line feeds. What is longer than any line comes in pieces, which are no records."""
-    return iter(partial(file.readline, MAX_LINE), b"")
+def _lines(file: BinaryIO, longest: int) -> Iterator[bytes]:
+    """Lines with their line feeds. What is longer comes in pieces, which are no records."""
+    return iter(partial(file.readline, longest), b"")
 
 
 def _is_cut(line: bytes) -> bool:
     """Whether the file ends within this line: no line feed, and the beginning of a JSON text at most."""
-    if line[-1] == _LINE_FEED or len(line) >= MAX_LINE:
+    if line[-1] == _LINE_FEED or len(line) >= MAX_RECORD:
         return False
     try:
         _decode(line.decode(errors="ignore"))
