@@ -67,6 +67,11 @@ class Writer(Agent[Written], effects={"nothing": "read"}):
     def asks(self, ctx: Context[Written]) -> Pending:
         return ctx.send("reader/never", "never", deadline=timedelta(days=9))
 
+    @on("writer.end")
+    def end(self, data: int, ctx: Context[Written]) -> None:
+        self.rows(data, ctx)
+        ctx.terminate()
+
     @on("writer.takes")
     def takes(self, data: str, ctx: Context[Written]) -> int:
         ctx.state.events += 1
@@ -232,14 +237,19 @@ async def test_a_backlog_that_dies_with_its_agent_keeps_within_the_limit() -> No
         assert told(world, "counter/a", adding(world, 80, "waits")[-1].event.key).final
 
 
-async def test_terminating_an_agent_for_which_many_wait_keeps_within_the_limit() -> None:
+@pytest.mark.parametrize("by", ["command", "handler"])
+async def test_terminating_an_agent_for_which_many_wait_keeps_within_the_limit(by: str) -> None:
     async with World(Writer, Reader) as world:
         sent = [envelope("writer/a", "writer.asks", id=str(n), at=world) for n in range(200)]
         await world.post(*sent)
         await world.run()
         committed = batches(world)
-        await world.command("writer/a", "aos.terminate")
+        if by == "command":
+            await world.command("writer/a", "aos.terminate")
+        else:
+            await world.send("writer/a", "writer.end", 80)
         await world.advance(timedelta(days=10))
+        assert world.life("writer/a") == "terminated"
         assert max(operations(batch) for batch in committed) <= MOST_OPERATIONS
         assert {told(world, "writer/a", message.event.key).final for message in sent} == {True}
 

@@ -86,6 +86,21 @@ async def test_big_things_are_named_after_agent_and_turn(backend: Backend, type:
         world.verify()
 
 
+async def test_so_are_those_of_a_journal() -> None:
+    outside, seen = Outside(), list[str]()
+    async with World(Big(outside)) as world:
+
+        async def look() -> None:
+            seen.extend(await blobs(world))
+
+        outside.then = [look]
+        await world.send("big/a", "big.pay", "x" * BIG)
+        assert seen
+        for name in seen:
+            *agent, turn, n = name.split("/")
+            assert (agent, len(turn), n.isdigit()) == (["default", "big", "a"], 32, True)
+
+
 @both
 @pytest.mark.parametrize("hostile", [False, True])
 async def test_they_are_read_back_whole(backend: Backend, hostile: bool) -> None:
@@ -143,6 +158,46 @@ async def test_what_is_erased_is_in_no_blob_either(backend: Backend) -> None:
             assert b"secret" not in (await world.partitions.blobs.get(name) or b""), name
         assert told(world, "big/a", answer.key).value is None
         world.verify()
+
+
+@both
+@pytest.mark.parametrize("type", ["big.send", "big.pay", "big.rows", "big.state", "big.spoil"])
+async def test_nor_is_what_was_only_on_its_way(backend: Backend, type: str) -> None:
+    """Outbox, journal, backlog and dead letter are gone when they are dealt with, whatever their size."""
+    async with World(Big, backend=backend, settle_together=False) as world:
+        text = "secret" * (BIG // 6)
+        await world.command("big/a", "aos.suspend")
+        key = await world.send("big/a", type, text)
+        await world.command("big/a", "aos.resume")
+        await world.advance(timedelta(hours=1))
+        if type == "big.spoil":
+            await world.command("big/a", "aos.dead_letter.discard", {"key": key})
+        await world.send("big/a", "big.rows", "")
+        for agent in ("big/a", "big/other"):
+            if world.life(agent) is not None:
+                await world.send(agent, "big.state", "")
+                await world.command(agent, "aos.erase", {"first": 0, "last": 99})
+        left = [name for name in await blobs(world) if b"secret" in (await world.partitions.blobs.get(name) or b"")]
+        assert left == []
+        world.verify()
+
+
+async def test_a_state_that_is_replaced_leaves_no_blob_behind() -> None:
+    async with World(Big) as world:
+        for n in range(5):
+            await world.send("big/a", "big.state", str(n) * BIG)
+        states = [name for name in await blobs(world) if name.endswith("/0")]
+        assert len(states) == 1
+
+
+async def test_a_state_that_is_replaced_while_it_is_read_is_read_again() -> None:
+    async with World(Big) as world:
+        await world.send("big/a", "big.state", "old" * (BIG // 3))
+        replaced = envelope("big/a", "big.state", "new" * (BIG // 3), id="new", at=world)
+        reading = envelope("big/a", "big.reply", "here", id="reading", at=world)
+        store = store_of(world).after("load", lambda: dispatch(another(world), replaced))
+        assert (await another(world, store=store).ask(reading)).value == b'"here"'
+        assert len(world.records("big/a")) == 3
 
 
 async def test_two_agents_never_share_a_blob() -> None:
