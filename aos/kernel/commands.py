@@ -35,6 +35,8 @@ DISCARD = "aos.dead_letter.discard"
 RESOLVE = "aos.dead_letter.resolve"
 ERASE = "aos.erase"
 COLLECT = "aos.receipts.collect"
+ANEW: dict[str, Any] = {"hops": 0, "token": None, "due": None, "deferred": 0, "unknown": 0}
+"""What an operator's redrive does not take over from the envelope."""
 PAGE = 80
 """Receipts that a command looks at."""
 
@@ -139,11 +141,13 @@ def _send_again(
         event = replace(
             old.event, id=f"{item.message.event.id}:{old.event.key[:16]}", body=encode_data(data["data"]), binary=False
         )
-        again = replace(old, event=event, attempt=1, token=None, due=None, deferred=0, sent_at=cycle.now)
+        again = replace(
+            old, event=event, attempt=1, hops=0, token=None, due=None, deferred=0, unknown=0, sent_at=cycle.now
+        )
         _forget(cycle, log)
         _close(cycle, letter, Status.DISCARDED, "redriven with other data")
     else:
-        again = replace(old, attempt=old.attempt + 1, token=None, due=None, deferred=0)
+        again = replace(old, attempt=old.attempt + 1, **ANEW)
         _close(cycle, letter, Status.OPEN, None)
     turn.send(again)
     entry: Entry = {
@@ -222,7 +226,10 @@ async def _erase(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list[E
     first, last = data.get("first"), data.get("last")
     if not isinstance(first, int) or not isinstance(last, int) or not 0 <= first <= last:
         raise Refusal(InvalidEvent("erase needs first and last, two sequence numbers in order"))
-    return await erasure.erase(cycle, first, min(last, cycle.turn.head.seq - 1))
+    last = min(last, cycle.turn.head.seq - 1)
+    if first > last:
+        raise Refusal(InvalidEvent(f"{cycle.agent} has records 0 to {last}; there is none from {str(first)[:20]} on"))
+    return await erasure.erase(cycle, first, last)
 
 
 async def _journal(cycle: Cycle, letter: DeadLetter) -> Journal | None:

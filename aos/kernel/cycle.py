@@ -6,11 +6,10 @@ A cycle may hold more than one commit: events before one that begins an effect a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aos.kernel import backlog, calls, commands, endings, layout, outbox, schedules, screening
+from aos.kernel import backlog, calls, commands, committing, endings, layout, schedules, screening
 from aos.kernel.address import Address
 from aos.kernel.draft import Draft
 from aos.kernel.effects import EffectRunner
@@ -21,7 +20,6 @@ from aos.kernel.errors import (
     InvalidInput,
     NewerState,
     ReservedName,
-    Unavailable,
 )
 from aos.kernel.execution import Done, Failure, Run, TurnAborted, execute
 from aos.kernel.gatekeeper import Gatekeeper
@@ -32,12 +30,12 @@ from aos.kernel.journaling import JournalRows
 from aos.kernel.mailbox import Mailbox
 from aos.kernel.message import Message
 from aos.kernel.partition import Partitions
-from aos.kernel.ports import Answer, Batch, Committed, Duplicate, Row, Verb, Version, Write
+from aos.kernel.ports import Row, Verb, Version, Write
 from aos.kernel.reading import TurnReader
 from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import AgentType, Handler
 from aos.kernel.screening import Do, Screened
-from aos.kernel.turn import Sealed, Turn
+from aos.kernel.turn import Turn
 
 log = logging.getLogger("aos")
 
@@ -69,9 +67,9 @@ class Cycle:
         """Final replies that were committed: for whoever waits in this process."""
         self.buried: list[tuple[Message, str, str]] = []
         self._model: BaseModel | None = None
-        self._items: list[Item] = []
+        self.items: list[Item] = []
         self._alone = False
-        self._traces: dict[str, str] = {}
+        self.traces: dict[str, str] = {}
         self.progress = False
         """Something was committed: the next cycle will find another situation."""
 
@@ -80,10 +78,10 @@ class Cycle:
         for item in items:
             item.look_again()
         loaded = await self.partitions.load(self.agent)
-        await self._deliver_earlier(loaded.outbox)
+        await committing.deliver_earlier(self, loaded.outbox)
         head = loaded.head or Head.new(self.agent, self.now)
-        self._items = items
-        self._begin(head, loaded.version)
+        self.items = items
+        self.begin(head, loaded.version)
         if head.unfinished is not None and not await self._take_up(head.unfinished):
             return
         if backlog.drains(self.turn.head):
@@ -91,11 +89,11 @@ class Cycle:
         for item in items:
             if not (item.ended or self._in_turn(item)) and not await self._one(item):
                 break
-        await self.flush()
+        await committing.flush(self)
 
     # -------------------------------------------------------------------------------------------- before the items
 
-    def _begin(self, head: Head, version: Version | None) -> None:
+    def begin(self, head: Head, version: Version | None) -> None:
         kernel = self.kernel
         self.turn = Turn(
             agent=self.agent,
@@ -109,42 +107,25 @@ class Cycle:
             calendar=kernel.calendar,
         )
 
-    async def _deliver_earlier(self, rows: Sequence[Row]) -> None:
-        """Outbox rows of turns that did not get to deliver them: first things first."""
-        for row in rows:
-            if row.key in self.box.delivered:
-                continue
-            await self._hand_over(outbox.decode((await self.partitions.whole(row)).body))
-            self.box.delivered.append(row.key)
-
-    async def _hand_over(self, left: outbox.Outbox) -> None:
-        """Do what a commit left to do. Doing it again does no harm."""
-        if left.messages:
-            await self.kernel.bus.send([message.parcel() for message in left.messages])
-        if left.index:
-            await self.kernel.store.index_put(left.index)
-        for name in left.garbage:
-            await self.kernel.blobs.delete(name)
-
     async def _take_up(self, unfinished: Unfinished) -> bool:
         """Finish the event whose journal is open, before anything else (P8). False: not now, not by these items."""
         found = await self.partitions.journal(self.agent, unfinished.key)
         if found is None:  # somebody else has finished it since the head was read
             raise TurnAborted(counts=1)
-        if unfinished.until > self.now or all(item.direct for item in self._items):
+        if unfinished.until > self.now or all(item.direct for item in self.items):
             await self._wait_behind(unfinished)
             return False
         receipt = await self.partitions.receipt(self.agent, unfinished.key)
         item = Item(message=found.message, unfinished=True, receipt=receipt, looked=True, guarded=True)
         item.deliveries = self._deliveries()
         await self._one(item, found)
-        await self.flush()
+        await committing.flush(self)
         return False
 
     async def _wait_behind(self, unfinished: Unfinished) -> None:
         """An event is being finished elsewhere: deliveries come again later, an ask goes onto the bus and waits."""
         due = max(unfinished.until, self.now + self.kernel.limits.defer)
-        for item in self._items:
+        for item in self.items:
             message = item.message if item.direct else item.message.put_off(due)
             await self.kernel.bus.send([message.parcel()])
             item.end(Ended.PENDING if item.direct else Ended.DEFERRED, reason="another event is unfinished")
@@ -163,7 +144,7 @@ class Cycle:
 
     def _deliveries(self) -> int:
         """How often whoever brings the agent here was delivered: an event that it brings along may be why (P18)."""
-        return max((item.count for item in self._items), default=1)
+        return max((item.count for item in self.items), default=1)
 
     def _in_turn(self, item: Item) -> bool:
         """The same event is in this turn already: it waits for the commit and is then a duplicate (P6)."""
@@ -314,7 +295,7 @@ class Cycle:
         limits = self.kernel.limits
         deferred = item.message.unknown
         if item.unfinished:  # its deliveries are what is put off
-            deferred = max(other.message.deferred for other in self._items)
+            deferred = max(other.message.deferred for other in self.items)
         if limits.waited(deferred) >= limits.deploy_window:
             endings.dead(self.turn, item, reason, error, kind=self._kind())
             return True
@@ -354,7 +335,7 @@ class Cycle:
         verb = Verb.PUT if item.receipt else Verb.INSERT
         receipt = replace(base, starts=starts, turn=self.turn.id)
         write = Write(verb, layout.receipt(item.message.event.key), receipt.encode())
-        await self.journal_rows([write], Row(write.key, write.body))
+        await committing.journal_rows(self, [write], Row(write.key, write.body))
         item.receipt, item.looked, item.started = receipt, True, True
         return True
 
@@ -412,7 +393,7 @@ class Cycle:
             return
         handler = run.handler
         endings.failed(self.turn, item, outcome, run, handler.max_attempts if handler else 1, run.type.ordered)
-        self._traces[item.message.event.key] = outcome.trace
+        self.traces[item.message.event.key] = outcome.trace
 
     # -------------------------------------------------------------------------------------------------- commands
 
@@ -443,114 +424,3 @@ class Cycle:
         if isinstance(outcome, Done):
             endings.hooked(self.turn, run, outcome)
         return run, outcome
-
-    # ------------------------------------------------------------------------------------------------- the commit
-
-    async def flush(self, *, go_on: bool = False) -> None:
-        """Seal, commit, deliver. A turn in which nothing happened commits nothing. `go_on`: begin the next turn."""
-        turn = self.turn
-        if turn.empty:
-            return
-        if backlog.drains(turn.head) and not any(item.message.event.type == backlog.DRAIN for item in self._items):
-            turn.send(commands.drain(self.agent, turn))
-        settler = self.kernel.settler
-        for key in self.box.delivered:
-            turn.write(Verb.DELETE, key)
-        sealed = turn.seal(with_outbox=settler is None)
-        if sealed.outbox is not None:
-            await self._guard()
-        answer = await self._store(sealed)
-        if not isinstance(answer, Committed):
-            looked = isinstance(answer, Duplicate) and self._look_again(answer.keys)
-            raise TurnAborted(counts=0 if looked else 1)
-        self.progress = True
-        self.box.delivered.clear()
-        turn.writes.clear()  # a reader of this turn now finds them in the store
-        self._end_items()
-        if sealed.outbox is not None:
-            await self._deliver(sealed, sealed.outbox)
-        if go_on or any(not item.ended for item in self._items):
-            if answer.version is None:
-                raise TurnAborted(counts=0)
-            self._begin(sealed.head, answer.version)
-
-    async def _store(self, sealed: Sealed) -> Answer:
-        settler = self.kernel.settler
-        seq = sealed.head.seq - 1
-        if settler is None:
-            return await self.partitions.commit(self.agent, sealed.batch, sealed.blobs, seq)
-        for name, data in sealed.blobs:
-            await self.kernel.blobs.put(name, data)
-        done = [item.delivery for item, *_ in self.turn.ended if item.delivery is not None]
-        parcels = [message.parcel() for message in sealed.messages]
-        answer = await settler.settle(self.agent, sealed.batch, parcels, sealed.index, done)
-        answer = await self.partitions.resolve(self.agent, sealed.batch, seq, answer)
-        if isinstance(answer, Committed):
-            for item, *_ in self.turn.ended:
-                item.settled = item.delivery is not None
-        return answer
-
-    def _end_items(self) -> None:
-        for item, ended, value, reason in self.turn.ended:
-            item.end(ended, value=value, reason=reason)
-            if ended is Ended.DEAD:
-                self.buried.append((item.message, reason or "", self._traces.get(item.message.event.key, "")))
-            if item.reply is not None and item.reply.final:
-                self.told.append(item.reply)
-        for key, ended, value, reason in self.turn.answered:
-            self.told.append(Reply(ended, key, value, reason))
-
-    def _look_again(self, keys: Sequence[str]) -> bool:
-        """Receipts were there already: whoever they belong to is looked up in the next cycle. False: nobody here."""
-        found = [item for item, *_ in self.turn.ended if layout.receipt(item.message.event.key) in keys]
-        for item in found:
-            item.suspect = True
-        return any(not item.looked for item in found)
-
-    async def _deliver(self, sealed: Sealed, row: str) -> None:
-        """Send what the turn wanted sent. What fails here lies in the outbox row and the next delivery sends it (P22);
-        the deliveries in hand are that: they must come again."""
-        try:
-            await self._hand_over(sealed.left)
-            if self.box.waiting or any(not item.ended for item in self._items):
-                self.box.delivered.append(row)
-            else:
-                await self.partitions.forget(self.agent, [row], self.turn.id)
-        except Unavailable as error:
-            log.warning("%s: committed, but not delivered yet: %s", self.agent, error)
-            for item in self._items:
-                item.fault = error
-
-    async def _guard(self) -> None:
-        """Before a direct turn leaves work for after its commit, its own event goes onto the bus, to come back when the
-        turn must be over: an ordinary redelivery, that finishes what was left (P22)."""
-        if any(item.delivery is not None or item.guarded for item in self._items):
-            return
-        own = next((item for item, *_ in self.turn.ended if item.direct), None)
-        if own is not None:
-            await self.guard(own, self.kernel.limits.turn)
-        else:  # an ask that was refused has drained the backlog: a drain brings the agent back
-            nudge = commands.drain(self.agent, self.turn)
-            await self.kernel.bus.send([replace(nudge, due=self.now + self.kernel.limits.turn).parcel()])
-
-    async def guard(self, item: Item, span: int) -> None:
-        """Put the event's copy on the bus, to come back after `span` ms."""
-        if item.guarded or item.delivery is not None:
-            return
-        await self.kernel.bus.send([replace(item.message, due=self.now + span).parcel()])
-        item.guarded = True
-
-    async def journal_rows(self, writes: list[Write], own: Row) -> None:
-        """Write journal rows under the head's version; the commit expects the version that this gives (P12)."""
-        turn = self.turn
-        head = turn.head
-        spilled = await self.partitions.spill(self.agent, turn.id, writes, self.kernel.limits.spill)
-        own = next(Row(write.key, write.body) for write in spilled if write.key == own.key)
-        batch = Batch(turn.id, turn.version, head.encode(head.covered()), tuple(spilled))
-        answer = await self.partitions.journal_write(self.agent, batch, own)
-        if isinstance(answer, Duplicate):
-            for item in self._items:
-                item.suspect = item.suspect or layout.receipt(item.message.event.key) in answer.keys
-        if not isinstance(answer, Committed) or answer.version is None:
-            raise TurnAborted(counts=0 if isinstance(answer, Duplicate) else 1)
-        turn.version = answer.version

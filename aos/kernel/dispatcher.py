@@ -88,7 +88,7 @@ class Dispatcher:
         newer: list[Delivery] = []
         for delivery in deliveries:
             try:
-                items.append(Item(message=envelope.decode(delivery.parcel.body), delivery=delivery))
+                items.append(Item(message=_addressed(agent, delivery), delivery=delivery))
             except NewerEnvelope:
                 await self._put_off(delivery)
                 newer.append(delivery)
@@ -281,6 +281,14 @@ class Dispatcher:
                 return found
             last, pause = found or last, min(pause * 2, 1.0)
         return last
+
+
+def _addressed(agent: Address, delivery: Delivery) -> Message:
+    """The message of a delivery, which must be for the agent in whose session it came."""
+    message = envelope.decode(delivery.parcel.body)
+    if message.to != agent:
+        raise InvalidEvent(f"an event for {message.to.log} came in the session of {agent.log}")
+    return message
 
 
 def _stop_if_cancelled() -> None:

@@ -10,7 +10,7 @@ from aos.kernel import codec, layout
 from aos.kernel.address import Address
 from aos.kernel.agent import Pending
 from aos.kernel.errors import Reject
-from aos.kernel.event import RESERVED_TYPES, Event
+from aos.kernel.event import EVENT_TYPE, RESERVED_TYPES, Event
 
 MAX_ROWS = 80
 MAX_MESSAGES = 500
@@ -98,6 +98,8 @@ class Draft:
         self._count_rows()
 
     def _check_type(self, type: str) -> None:
+        if not EVENT_TYPE.fullmatch(type):
+            raise Reject(f"{type[:80]!r} is no event type")
         if type.startswith(RESERVED_TYPES) and not self.allow_internal:
             raise Reject(f"{type!r} is an internal event type; agents can't send it")
 

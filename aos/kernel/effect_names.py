@@ -17,9 +17,18 @@ def effect_names(function: object) -> Iterator[tuple[str, int]]:
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return
+    contexts = {
+        argument.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arguments)
+        for argument in node.args
+        if argument.annotation is not None and "Context" in ast.unparse(argument.annotation)
+    }
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "effect"):
             continue
+        if not (isinstance(node.func.value, ast.Name) and node.func.value.id in contexts):
+            continue  # another object's method of that name
         name = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "name"), None)
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             yield name.value, first + node.lineno - 1

@@ -24,7 +24,7 @@ MAX_ATTRIBUTE = 512
 RESERVED_SOURCE = "aos:"
 RESERVED_TYPES = ("aos.", "task.", "run.", "approval.")
 
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,255}")
+EVENT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,255}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CORE = frozenset(
@@ -202,7 +202,7 @@ def _expiry(found: Mapping[str, Any]) -> int | None:
 
 
 def _event_type(text: str) -> str:
-    if not _TYPE.fullmatch(text):
+    if not EVENT_TYPE.fullmatch(text):
         raise InvalidEvent(f"type {text[:80]!r} does not match [A-Za-z][A-Za-z0-9_.:/-]*, at most 256 characters")
     return text
 

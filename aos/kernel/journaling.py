@@ -6,7 +6,7 @@ import asyncio
 from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
-from aos.kernel import layout
+from aos.kernel import committing, layout
 from aos.kernel.effects import GRACE
 from aos.kernel.errors import Unavailable
 from aos.kernel.execution import HOOK_TIMEOUT, Run, TurnAborted
@@ -121,8 +121,8 @@ class JournalRows:
     async def _write_rows(self, journal: Journal, operation: Operation, *, again: bool, extra: Row | None) -> None:
         cycle, item, key = self._cycle, self._item, journal.message.event.key
         if cycle.turn.ended:
-            await cycle.flush(go_on=True)
-        await cycle.guard(item, self._span())
+            await committing.flush(cycle, go_on=True)
+        await committing.guard(cycle, item, self._span())
         writes, receipt = [], item.receipt
         if not journal.written or cycle.turn.head.unfinished is None:
             writes, receipt = self._opening(journal)
@@ -132,7 +132,7 @@ class JournalRows:
             writes.append(Write(Verb.DELETE, layout.journal(key, operation.n, result=True)))
         if extra is not None:
             writes.append(Write(Verb.PUT, extra.key, extra.body))
-        await cycle.journal_rows(writes, own)
+        await committing.journal_rows(cycle, writes, own)
         item.receipt, item.looked, item.backlog = receipt, True, None
 
     def _opening(self, journal: Journal) -> tuple[list[Write], Receipt]:
