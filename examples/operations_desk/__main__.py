@@ -35,7 +35,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path(".aos"), help="where the state lives; default: %(default)s")
     parser.add_argument("--webhook", metavar="URL", help="a pager; default: one of its own, on 127.0.0.1")
     parser.add_argument("--escalate-after", metavar="SECONDS", type=float, default=5.0, help="default: %(default)s")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if not given.events.is_file():
+        parser.error(f"{given.events} is not a file")
+    return given
 
 
 async def run(aos: AgentOperatingSystem, name: str, events: bytes, escalate_after: timedelta) -> None:
