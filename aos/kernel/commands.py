@@ -176,6 +176,8 @@ async def _resolve(cycle: Cycle, item: Item, data: dict[str, Any]) -> tuple[list
     letter = await _letter(cycle, data)
     log = await _journal(cycle, letter)
     operation = next((o for o in (log.open() if log else []) if o.id == data.get("op")), None)
+    if log is not None and any(result.operation.id == data.get("op") for result in log.results.values()):
+        raise Refusal(Refused("the result of that effect was recorded meanwhile: redrive the dead letter"))
     if log is None or operation is None:
         raise Refusal(InvalidEvent(f"no effect with an unknown outcome has the operation id {data.get('op')!r}"))
     answer = data.get("answer")

@@ -95,7 +95,7 @@ class Dispatcher:
             except InvalidEvent as error:
                 items.append(self._unreadable(agent, delivery, error))
         if items:
-            await self._boxes.put(agent, items)
+            await self._boxes.work(agent, items)
         for item in items:
             if item.fault is not None:
                 raise item.fault

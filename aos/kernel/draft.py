@@ -77,7 +77,7 @@ class Draft:
         self.timers[key] = None
 
     def note(self, text: str) -> None:
-        self.notes.append(codec.clean(text))
+        self.notes.append(self._weigh(codec.clean(text).encode()).decode())
 
     def append(self, item: Any) -> None:
         self.history.append(self._weigh(codec.encode(item)))
@@ -110,8 +110,10 @@ class Draft:
         return body
 
     def _count_rows(self) -> None:
-        if len(self.history) + len(self.rows) + 2 * self.effects > MAX_ROWS or len(self.timers) > MAX_MESSAGES:
+        if len(self.history) + len(self.rows) + 2 * self.effects > MAX_ROWS:
             raise Reject(f"one event may write {MAX_ROWS} rows; go on by an event to yourself")
+        if len(self.timers) > MAX_MESSAGES:
+            raise Reject(f"one event may set {MAX_MESSAGES} timers; go on by an event to yourself")
 
     def _next_id(self, name: str) -> str:
         self.ids += 1

@@ -170,6 +170,8 @@ def terminate(turn: Turn, actor: Actor) -> None:
     not fit this turn waits for its answer or deadline, which tells the asker the same."""
     waits = {name: timer for name, timer in turn.head.timers.items() if timer.origin is not None}
     for name in list(waits)[:CLOSED_AT_ONCE]:
+        if len(turn.writes) + 5 > turn.limits.operations:
+            break
         answers.fail_origin(turn, waits.pop(name), "terminated")
     turn.entries.append({"k": "agent.terminated", "actor": actor.record()})
     turn.head.life = Life.TERMINATED

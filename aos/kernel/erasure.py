@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from aos.kernel.cycle import Cycle
 
 CHUNK = 30
+PAGE = 500
+SWEPT = 500
+"""Rows looked at together, and blobs that a command deletes; a command again deletes the rest."""
 OPERATIONS = 85
 """Records and writes a command takes on; the caller goes on with `next`."""
 
@@ -41,6 +44,8 @@ async def erase(cycle: Cycle, first: int, last: int) -> tuple[list[Entry], Any]:
         for n in items:
             cycle.turn.write(Verb.PUT, layout.history(n), b"\nnull")
     more = end + 1 if end < last else None
+    if more is None:
+        cycle.turn.garbage += await _unreferenced(cycle)
     return [{"k": "erased", "first": first, "last": end, "payloads": erased}], {"erased": erased, "next": more}
 
 
@@ -49,3 +54,25 @@ def _history_items(record: bytes) -> Iterator[int]:
     for entry in json.loads(record)["entries"]:
         if entry["k"] == "history.appended":
             yield from range(entry["first"], entry["first"] + len(entry["hashes"]))
+
+
+async def _unreferenced(cycle: Cycle) -> list[str]:
+    """Blobs of the agent that no row refers to: of rows that are gone (messages delivered, journals ended)."""
+    prefix = f"{cycle.agent.log}/"
+    blobs, found, used = cycle.kernel.blobs, list[str](), {cycle.turn.head.blob}
+    while names := await blobs.list(prefix, found[-1] if found else ""):
+        found += names
+    if found:
+        for kind in Kind:
+            used |= await _referred(cycle, kind)
+    return [name for name in found if name not in used][:SWEPT]
+
+
+async def _referred(cycle: Cycle, kind: Kind) -> set[str | None]:
+    """The blobs that rows of a kind refer to, a page of rows at a time."""
+    used: set[str | None] = set()
+    first = ""
+    while rows := await cycle.kernel.store.read(cycle.agent, kind, first, limit=PAGE):
+        used |= {row.body[1:].decode() for row in rows if row.body[:1] == b"@"}
+        first = rows[-1].key.removeprefix(kind) + "\0"
+    return used

@@ -44,6 +44,12 @@ def journal(key: str, n: int, result: bool = False) -> str:
     return f"{Kind.JOURNAL}{key}|{n:06d}{'r' if result else ''}"
 
 
+def journal_blob(row: str) -> int:
+    """The number, within its turn, of the blob of a journal row that is too big; a commit's own are lower."""
+    suffix = row.rpartition("|")[2]
+    return 1000 + 2 * int(suffix.removesuffix("r")) + suffix.endswith("r")
+
+
 def keyed(name: str, key: str) -> str:
     return f"{Kind.KEYED}{name}|{key}"
 

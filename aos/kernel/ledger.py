@@ -9,6 +9,35 @@ from typing import Any, NamedTuple
 
 from aos.kernel.address import Address
 from aos.kernel.canonical import canonical
+from aos.kernel.strict import KINDS
+
+__all__ = [
+    "KINDS",
+    "Entry",
+    "Payload",
+    "build",
+    "commit",
+    "commitments",
+    "genesis",
+    "leaf",
+    "pack",
+    "salted",
+    "unpack",
+    "unsalted",
+]
+    "KINDS",
+    "Entry",
+    "Payload",
+    "build",
+    "commit",
+    "commitments",
+    "genesis",
+    "leaf",
+    "pack",
+    "salted",
+    "unpack",
+    "unsalted",
+]
 
 SALT = 32
 ERASED = 0xFFFFFFFF
@@ -16,52 +45,6 @@ _LENGTH = struct.Struct(">I")
 
 Entry = dict[str, Any]
 """One entry of a record: `{"k": kind, ...}`, on the profile of `aos.kernel.canonical`."""
-
-KINDS = frozenset(
-    [
-        "agent.created",
-        "agent.initialized",
-        "agent.suspended",
-        "agent.resumed",
-        "agent.terminated",
-        "event.handled",
-        "event.failed",
-        "event.dead_lettered",
-        "event.expired",
-        "event.redriven",
-        "event.discarded",
-        "event.backlogged",
-        "event.deferred",
-        "event.answered",
-        "message.sent",
-        "timer.set",
-        "timer.cancelled",
-        "effect.intent",
-        "effect.result",
-        "effect.unknown",
-        "effect.resolved",
-        "history.appended",
-        "rows.written",
-        "decision",
-        "approval.requested",
-        "approval.given",
-        "approval.refused",
-        "approval.expired",
-        "spec.frozen",
-        "task.status",
-        "run.status",
-        "model.request",
-        "budget.charged",
-        "config.changed",
-        "state.migrated",
-        "erased",
-        "receipts.collected",
-        "risk.opened",
-        "risk.closed",
-        "note",
-    ]
-)
-"""Kinds known to this version. Verifiers accept others and say so."""
 
 
 class Payload(NamedTuple):

@@ -40,11 +40,23 @@ class Mailboxes:
         box = self._boxes.get(agent)
         if box is None:
             box = self._boxes[agent] = Mailbox()
-            task = asyncio.create_task(self._drain(agent, box))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(agent, box)
         box.waiting.append((items, future))
         await future
+
+    async def work(self, agent: Address, items: list[Item]) -> None:
+        """As `put`, on the caller's own task where nobody is at work: for hosts, which nobody cancels in the middle."""
+        if agent in self._boxes:
+            await self.put(agent, items)
+            return
+        box = self._boxes[agent] = Mailbox()
+        try:
+            await self._work(agent, items, box)
+        finally:
+            if box.waiting:
+                self._start(agent, box)
+            else:
+                del self._boxes[agent]
 
     async def close(self) -> None:
         """Wait for the turns that are under way."""
@@ -55,6 +67,11 @@ class Mailboxes:
         """Drop everything at once, as a crash would."""
         for task in self._tasks:
             task.cancel()
+
+    def _start(self, agent: Address, box: Mailbox) -> None:
+        task = asyncio.create_task(self._drain(agent, box))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _drain(self, agent: Address, box: Mailbox) -> None:
         try:

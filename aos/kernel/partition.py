@@ -48,12 +48,16 @@ class Partitions:
         self.blobs = blobs
 
     async def load(self, agent: Address) -> Loaded:
-        snapshot = await self.store.load(agent)
-        if snapshot.head is None:
-            return Loaded(None, None, snapshot.outbox)
-        name = head.blob_of(snapshot.head) if len(snapshot.head) < _BLOB_HEAD else None
-        blob = await self._blob(name) if name else None
-        return Loaded(snapshot.version, head.decode(snapshot.head, blob), snapshot.outbox)
+        """Where a turn begins. The blob of a large state may be replaced while it is read: then it is read again."""
+        for _ in range(UNKNOWN_TRIES):
+            snapshot = await self.store.load(agent)
+            if snapshot.head is None:
+                return Loaded(None, None, snapshot.outbox)
+            name = head.blob_of(snapshot.head) if len(snapshot.head) < _BLOB_HEAD else None
+            blob = await self.blobs.get(name) if name else None
+            if name is None or blob is not None:
+                return Loaded(snapshot.version, head.decode(snapshot.head, blob), snapshot.outbox)
+        raise StoreUnavailable(f"{agent}: the blob of its state is missing")
 
     async def receipt(self, agent: Address, key: str) -> Receipt | None:
         body = await self._one(agent, Kind.RECEIPT, key)
@@ -135,11 +139,11 @@ class Partitions:
         return Committed(now.version if batch.head in (None, now.head) else None)
 
     async def spill(self, agent: Address, turn: str, writes: Sequence[Write], limit: int) -> list[Write]:
-        """The writes, with bodies that are too big for a row put into blobs of the turn."""
+        """Journal writes, with bodies that are too big for a row put into blobs of the turn."""
         kept: list[Write] = []
         for write in writes:
             if len(write.body) > limit:
-                name = f"{agent.log}/{turn}/{write.key}"
+                name = f"{agent.log}/{turn}/{layout.journal_blob(write.key)}"
                 await self.blobs.put(name, write.body)
                 kept.append(Write(write.verb, write.key, b"@" + name.encode()))
             else:
