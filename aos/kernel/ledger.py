@@ -25,19 +25,6 @@ __all__ = [
     "unpack",
     "unsalted",
 ]
-    "KINDS",
-    "Entry",
-    "Payload",
-    "build",
-    "commit",
-    "commitments",
-    "genesis",
-    "leaf",
-    "pack",
-    "salted",
-    "unpack",
-    "unsalted",
-]
 
 SALT = 32
 ERASED = 0xFFFFFFFF
