@@ -62,7 +62,7 @@ async def drain(folder: Path, lags: list[float], batch: int = 32) -> float:
         watch = asyncio.create_task(_lag(lags, done))
         async with Worker(aos, sessions=CONCURRENCY, batch=batch):
             while await aos.bus.depth():  # noqa: ASYNC110  # two processes drain it: no event of ours would tell
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.05)
             seen[1] = time.perf_counter()
         done.set()
         await watch

@@ -47,17 +47,19 @@ class Gatekeeper:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._handling: dict[tuple[str, str, Actor], GateRequest] = {}
+        self._handling: dict[tuple[str, ...], GateRequest] = {}
 
     async def handle(self, agent: Address, event_type: str, actor: Actor) -> Decision:
         """May this agent handle that event, sent by that actor?"""
-        if actor.type != "user":
-            actor = actor._replace(id="") if actor.id else actor
-        known = self._handling.get((agent.type, event_type, actor))
+        who = actor.id if actor.type == "user" else ""
+        key = (agent.type, event_type, actor.type, actor.auth, who)
+        known = self._handling.get(key)
         if known is None:
-            known = self._handling[agent.type, event_type, actor] = _to_handle(agent, event_type, actor)
             if len(self._handling) > MAX_REQUESTS:
                 self._handling.clear()
+            principal = f"{actor.type}/{who}" if who else actor.type
+            context = (("auth", actor.auth), ("event_type", event_type))
+            known = self._handling[key] = GateRequest(principal, "handle", agent.type, context)
         return await self._ask(known)
 
     async def effect(self, agent: Address, name: str, danger: str) -> Decision:
@@ -71,11 +73,6 @@ class Gatekeeper:
             return Decision(
                 Effect.DENY, (f"policy.error:{type(error).__name__}",), "", "unknown", request_hash(request), errors=1
             )
-
-
-def _to_handle(agent: Address, event_type: str, actor: Actor) -> GateRequest:
-    principal = f"{actor.type}/{actor.id}" if actor.id else actor.type
-    return GateRequest(principal, "handle", agent.type, (("auth", actor.auth), ("event_type", event_type)))
 
 
 def entry(decision: Decision, what: str) -> Entry:
