@@ -78,7 +78,7 @@ async def _store(cycle: Cycle, sealed: Sealed) -> Answer:
 def _end_items(cycle: Cycle) -> None:
     for item, ended, value, reason in cycle.turn.ended:
         item.end(ended, value=value, reason=reason)
-        if ended is Ended.DEAD:
+        if ended is Ended.DEAD and not item.copy:
             cycle.buried.append((item.message, reason or "", cycle.traces.get(item.message.event.key, "")))
         if item.reply is not None and item.reply.final:
             cycle.told.append(item.reply)

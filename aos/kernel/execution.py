@@ -19,7 +19,7 @@ from aos.kernel.codec import clean
 from aos.kernel.context import Context, Query, Reader
 from aos.kernel.draft import Draft
 from aos.kernel.effects import EffectRunner, JournalMismatch
-from aos.kernel.errors import Denied, InvalidEvent, NewerState, OutcomeUnknown, Reject, Retry
+from aos.kernel.errors import Denied, InvalidEvent, InvalidInput, NewerState, OutcomeUnknown, Reject, Retry
 from aos.kernel.event import Event
 from aos.kernel.gatekeeper import Gatekeeper
 from aos.kernel.head import MAX_STATE, Head
@@ -141,7 +141,7 @@ def failure(run: Run, error: Exception) -> Failure:
         return Failure(verdict=Verdict.DEAD, reason="invalid_data", error=reason)
     if isinstance(error, codec.NotSerialisable):
         return Failure(verdict=Verdict.DEAD, reason="not_serialisable", error=reason, trace=trace)
-    if isinstance(error, Reject):
+    if isinstance(error, Reject | InvalidInput):
         return Failure(verdict=Verdict.DEAD, reason="rejected", error=reason, trace=trace)
     if isinstance(error, TimeoutError):
         reason = reason or "the handler did not end in time"

@@ -55,6 +55,8 @@ class Item:
     """Its receipt was read (and may be absent)."""
     suspect: bool = False
     """A commit found its receipt there already: look before running it."""
+    copy: bool = False
+    """It stands in for a delivery whose id was used before (P4)."""
     started: bool = False
     """This delivery's start is written down already (P18)."""
     settled: bool = False

@@ -79,7 +79,7 @@ def reused(item: Item) -> Item:
     event = item.message.event
     id = "reused:" + hashlib.sha256(f"{event.key}\n{event.request_hash}".encode()).hexdigest()
     message = replace(item.message, event=replace(event, id=id))
-    return replace(item, message=message, receipt=None, looked=False, delivery=None)
+    return replace(item, message=message, receipt=None, looked=False, delivery=None, copy=True)
 
 
 def _must_look(item: Item, head: Head, now: int, limits: Limits) -> bool:

@@ -62,3 +62,16 @@ async def test_an_event_type_that_is_none_is_not_sent() -> None:
 
 def test_another_objects_method_called_effect_is_none_of_ours() -> None:
     World(Workshop)
+
+
+async def test_an_address_that_is_none_gives_the_event_up_at_once() -> None:
+    class Lost(Agent, type="lost"):
+        @on("go")
+        def go(self, ctx: Context[Any]) -> None:
+            ctx.send("no address", "echo.say")
+
+    async with World(Lost) as world:
+        with pytest.raises(AskFailed, match="rejected"):
+            await world.ask("lost/a", "go")
+        (letter,) = world.dead_letters("lost/a")
+        assert (letter.message.attempt, "neither type/key" in letter.error) == (1, True)
