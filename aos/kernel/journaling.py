@@ -154,7 +154,10 @@ class JournalRows:
             Write(verb, layout.receipt(message.event.key), receipt.encode()),
             Write(Verb.PUT, layout.journal(message.event.key, 0), journal.opening()),
         ]
-        until = 0 if item.delivery is not None or item.unfinished else cycle.now + self._span()
+        delivered = item.delivery is not None or item.unfinished
+        if item.backlog is not None:  # brought along: whoever holds the session may go on with it
+            delivered = any(other.delivery is not None for other in cycle.items)
+        until = 0 if delivered else cycle.now + self._span()
         head.unfinished = Unfinished(message.event.key, until)
         if item.backlog is not None:
             writes.append(Write(Verb.DELETE, layout.backlog(item.backlog)))
