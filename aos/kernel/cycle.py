@@ -5,7 +5,6 @@ A cycle may hold more than one commit: events before one that begins an effect a
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from aos.kernel.errors import (
 from aos.kernel.execution import Done, Failure, Run, TurnAborted, execute
 from aos.kernel.gatekeeper import Gatekeeper
 from aos.kernel.head import Head, Life, Unfinished
-from aos.kernel.item import Ended, Item, Reply
+from aos.kernel.item import Ended, Item, Reply, ended_of
 from aos.kernel.journal import Journal
 from aos.kernel.journaling import JournalRows
 from aos.kernel.mailbox import Mailbox
@@ -36,8 +35,6 @@ from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import AgentType, Handler
 from aos.kernel.screening import Do, Screened
 from aos.kernel.turn import Turn
-
-log = logging.getLogger("aos")
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -229,26 +226,16 @@ class Cycle:
         """Answer with what is recorded (P6)."""
         receipt = item.receipt
         assert receipt is not None
-        key = item.message.event.key
         if receipt.seq >= self.turn.head.seq and self.turn.empty:
             raise TurnAborted(counts=1)  # newer than the head that was read: what that turn sends may still lie there
-        if receipt.status is Status.HANDLED:
-            value = await self.partitions.reply(self.agent, receipt) if item.direct else None
-            item.end(Ended.HANDLED, value=value, duplicate=True)
-        elif receipt.status is Status.OPEN:
-            item.end(
-                Ended.RETRY if receipt.waits is Waits.RETRY else Ended.PENDING, reason=receipt.reason, duplicate=True
-            )
-        else:
-            ended = Ended.DEAD if receipt.status is Status.DEAD else Ended.DISCARDED
-            item.end(ended, reason=receipt.reason, duplicate=True)
-        assert item.reply is not None and item.reply.key == key
+        value = await self.partitions.reply(self.agent, receipt) if item.direct else None
+        item.end(ended_of(receipt), value=value, reason=receipt.reason, duplicate=True)
 
     async def _try(self, item: Item, found: Journal | None, *, alone: bool) -> bool:
         """Find the handler and run it. False: the turn ends before this event."""
         message = item.message
         try:
-            kind, handler, wait_over = self._handler(item)
+            kind, handler = self._handler(item)
         except ReservedName as error:
             endings.dead(self.turn, item, "forbidden_sender", str(error), kind=self._kind())
             return True
@@ -256,7 +243,7 @@ class Cycle:
             return await self._unknown(item, error)
         if alone and not await self._start_alone(item):
             return False
-        if wait_over is not None:
+        if handler is None:
             self._pass_through(item, kind)
             return True
         job = schedules.find(kind, message.event.type.removeprefix("aos.cron."))
@@ -266,19 +253,18 @@ class Cycle:
             return True
         return await self._run(item, kind, handler, found)
 
-    def _handler(self, item: Item) -> tuple[AgentType, Handler | None, bool | None]:
-        """The type and its handler; the third is set for an answer that nobody has an `@after` for."""
+    def _handler(self, item: Item) -> tuple[AgentType, Handler | None]:
+        """The type and its handler; none for an answer that nobody has an `@after` for."""
         kind = self.kernel.registry.type(self.agent.type)
         message = item.message
         if calls.is_answer(message):
             wait = calls.waiting(self.turn.head, message)
-            handler = kind.afters.get(wait.type) if wait else None
-            return kind, handler, None if handler else True
+            return kind, kind.afters.get(wait.type) if wait else None
         handler = kind.handler(message.event.type)
         sender = message.actor.id.split("/")[1] if message.actor.type == "agent" else None
         if handler.senders and sender not in handler.senders:
             raise ReservedName(f"{message.event.type!r} may be sent by {', '.join(handler.senders)} only")
-        return kind, handler, None
+        return kind, handler
 
     async def _unknown(self, item: Item, error: InvalidInput) -> bool:
         """No such type here: said at once to an ask, deferred during a rolling deploy, then a dead letter."""
@@ -341,7 +327,7 @@ class Cycle:
 
     # ------------------------------------------------------------------------------------------------- the handler
 
-    async def _run(self, item: Item, kind: AgentType, handler: Handler | None, found: Journal | None) -> bool:
+    async def _run(self, item: Item, kind: AgentType, handler: Handler, found: Journal | None) -> bool:
         run = self._prepare(item, kind, handler, found)
         started = self.kernel.clock.monotonic()
         try:
@@ -361,7 +347,7 @@ class Cycle:
         self._take(item, run, outcome)
         return not (self._alone or run.journal.written)
 
-    def _prepare(self, item: Item, kind: AgentType, handler: Handler | None, found: Journal | None) -> Run:
+    def _prepare(self, item: Item, kind: AgentType, handler: Handler, found: Journal | None) -> Run:
         message, entropy = item.message, self.kernel.entropy
         if found is not None:
             found.message = message
@@ -391,8 +377,7 @@ class Cycle:
         if isinstance(outcome, Done):
             endings.handled(self.turn, item, run, outcome)
             return
-        handler = run.handler
-        endings.failed(self.turn, item, outcome, run, handler.max_attempts if handler else 1, run.type.ordered)
+        endings.failed(self.turn, item, outcome, run)
         self.traces[item.message.event.key] = outcome.trace
 
     # -------------------------------------------------------------------------------------------------- commands
@@ -415,7 +400,7 @@ class Cycle:
 
     async def run_hook(self, item: Item, name: str, found: Journal | None) -> tuple[Run, Done | Failure] | None:
         """Run a life-cycle hook in the command's turn, if the type has one and is known here."""
-        kind = self.kernel.registry.types.get(self.agent.type)
+        kind = self._kind()
         hook = kind.handlers.get(name) if kind else None
         if kind is None or hook is None:
             return None

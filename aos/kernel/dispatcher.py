@@ -32,14 +32,14 @@ from aos.kernel.errors import (
 from aos.kernel.event import Event, encode_data
 from aos.kernel.execution import TurnAborted, call_arguments, load_state, validate
 from aos.kernel.gatekeeper import Gatekeeper
-from aos.kernel.item import Ended, Item, Reply
+from aos.kernel.item import Ended, Item, Reply, ended_of
 from aos.kernel.limits import Limits
 from aos.kernel.mailbox import Mailbox, Mailboxes
 from aos.kernel.message import Message, NewerEnvelope
 from aos.kernel.partition import Partitions
 from aos.kernel.ports import Blobs, Bus, Calendar, Clock, Delivery, Entropy, Gate, Parcel, Settler, Store
 from aos.kernel.reading import TurnReader
-from aos.kernel.receipt import Receipt, Status, Waits
+from aos.kernel.receipt import Receipt
 from aos.kernel.registry import Registry
 from aos.kernel.turn import Host
 
@@ -141,13 +141,8 @@ class Dispatcher:
 
     async def reply_of(self, agent: Address, key: str, receipt: Receipt) -> Reply:
         """The recorded reply, byte for byte (P6)."""
-        if receipt.status is Status.HANDLED:
-            return Reply(Ended.HANDLED, key, await self.partitions.reply(agent, receipt), None, True)
-        if receipt.status is Status.OPEN:
-            ended = _OPEN.get(receipt.waits, Ended.PENDING) if receipt.waits else Ended.PENDING
-            return Reply(ended, key, None, receipt.reason, True)
-        ended = Ended.DEAD if receipt.status is Status.DEAD else Ended.DISCARDED
-        return Reply(ended, key, None, receipt.reason, True)
+        value = await self.partitions.reply(agent, receipt)
+        return Reply(ended_of(receipt), key, value, receipt.reason, True)
 
     async def query(self, agent: Address, name: str, data: Any = None) -> bytes:
         """Answer a question from committed state; JSON text. `NoSuchAgent` where nothing was ever sent to."""
@@ -309,6 +304,3 @@ def value_of(reply: Reply, agent: Address) -> bytes:
     if reply.final:
         raise AskFailed(str(agent), reply.key, reply.reason or "discarded")
     raise StillOpen(str(agent), reply.key)
-
-
-_OPEN = {Waits.RETRY: Ended.RETRY, Waits.BACKLOG: Ended.BACKLOG}

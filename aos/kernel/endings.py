@@ -44,16 +44,16 @@ def handled(turn: Turn, item: Item, run: Run, done: Done) -> None:
         terminate(turn, message.actor)
 
 
-def failed(turn: Turn, item: Item, failure: Failure, run: Run | None, max_attempts: int, ordered: bool) -> None:
+def failed(turn: Turn, item: Item, failure: Failure, run: Run) -> None:
     """The handler did not end well: nothing of its draft is kept, but what it decided and did is on record."""
     if failure.verdict is Verdict.DENIED:
         _denied(turn, item, failure, run)
-    elif failure.verdict is Verdict.DEAD or item.message.attempt >= max_attempts:
+    elif failure.verdict is Verdict.DEAD or item.message.attempt >= run.handler.max_attempts:
         reason = failure.reason if failure.verdict is Verdict.DEAD else "max_attempts"
         error = failure.error if failure.verdict is Verdict.DEAD else failure.reason
         dead(turn, item, reason, error, failure.trace, run)
     else:
-        _retry(turn, item, failure, run, ordered)
+        _retry(turn, item, failure, run)
 
 
 def dead(
@@ -223,22 +223,21 @@ def _born(turn: Turn, done: Done) -> None:
         turn.entries.append({"k": "state.migrated", "from": done.migrated_from, "to": done.schema})
 
 
-def _retry(turn: Turn, item: Item, failure: Failure, run: Run | None, ordered: bool) -> None:
+def _retry(turn: Turn, item: Item, failure: Failure, run: Run) -> None:
     message = item.message
-    if run is not None:
-        _decisions(turn, run)
+    _decisions(turn, run)
     entry = turn.event("event.failed", message, reason=failure.reason[:500], error=failure.error[:200])
     turn.commit_to(entry, data=message.event.body, **({"trace": failure.trace.encode()} if failure.trace else {}))
     wait = _back_off(turn, message.attempt, failure.after)
     turn.entries[-1]["retry_ms"] = wait
-    journal = bool(run and run.journal.written)
+    journal = run.journal.written
     again = message.again(attempt=message.attempt + 1, due=turn.now + wait)
     _receipt(
         turn, item, Status.OPEN, waits=Waits.RETRY, attempt=again.attempt, reason=failure.reason[:500], journal=journal
     )
     if item.unfinished or journal:
         turn.head.unfinished = None
-    if ordered:
+    if run.type.ordered:
         turn.head.waiting_for = message.event.key
     wait = calls.waiting(turn.head, message)
     if wait is not None and message.token is None:  # the answer is here: from now on it ends the wait, no deadline does
@@ -248,19 +247,17 @@ def _retry(turn: Turn, item: Item, failure: Failure, run: Run | None, ordered: b
     _finish(turn, item, Ended.RETRY, None, failure.reason)
 
 
-def _denied(turn: Turn, item: Item, failure: Failure, run: Run | None) -> None:
-    if run is not None:
-        _decisions(turn, run)
+def _denied(turn: Turn, item: Item, failure: Failure, run: Run) -> None:
+    _decisions(turn, run)
     entry = turn.event("event.failed", item.message, reason="denied", error=failure.error[:500])
     turn.commit_to(entry, data=item.message.event.body)
     _receipt(turn, item, Status.DISCARDED, reason="denied")
     wait = calls.waiting(turn.head, item.message)
     if wait is not None and wait.origin is not None:
         answers.fail_origin(turn, wait, "denied")
-    _end_timer(turn, item, run.type if run else None)
+    _end_timer(turn, item, run.type)
     _unwait(turn, item)
-    if run is not None:
-        _forget_journal(turn, run)
+    _forget_journal(turn, run)
     answers.tell_failure(turn, item.message, "denied")
     _finish(turn, item, Ended.DISCARDED, None, "denied")
 

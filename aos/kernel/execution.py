@@ -30,7 +30,6 @@ from aos.kernel.registry import AgentType, Handler, Method
 
 MAX_REPLY = 700_000
 TRACE_LINES = 60
-HOOK_TIMEOUT = 60.0
 
 
 class Verdict(StrEnum):
@@ -72,8 +71,7 @@ class Run:
     agent: Address
     type: AgentType
     message: Message
-    handler: Handler | None
-    """None for a command of the kernel, which only may run a hook."""
+    handler: Handler
     hooks: list[Handler]
     """Life-cycle hooks that run before the handler, in the same draft."""
     head: Head
@@ -239,15 +237,13 @@ async def _handle(run: Run) -> Done:
 
 async def _call(run: Run, context: Context[Any]) -> Any:
     """The hooks, then the handler. A time limit only where something can be waited for: it can't stop a plain `def`."""
-    methods = [(hook.method, None) for hook in run.hooks]
-    if run.handler is not None:
-        methods.append((run.handler.method, _data(run, run.handler)))
+    methods = [*((hook.method, None) for hook in run.hooks), (run.handler.method, _data(run, run.handler))]
     if not any(method.is_async for method, _ in methods):
         results = [method.call(**call_arguments(method, data, context)) for method, data in methods]
     else:
-        async with asyncio.timeout(run.handler.timeout if run.handler else HOOK_TIMEOUT):
+        async with asyncio.timeout(run.handler.timeout):
             results = [await _invoke(method, data, context) for method, data in methods]
-    return results[-1] if run.handler is not None else None
+    return results[-1]
 
 
 def _data(run: Run, handler: Handler) -> Any:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aos.kernel.message import Message
 from aos.kernel.ports import Delivery
-from aos.kernel.receipt import Receipt
+from aos.kernel.receipt import Receipt, Status, Waits
 
 
 class Ended(StrEnum):
@@ -37,6 +37,17 @@ class Reply(NamedTuple):
     def final(self) -> bool:
         """There will be no other answer."""
         return self.ended in (Ended.HANDLED, Ended.DEAD, Ended.DISCARDED)
+
+
+_OPEN = {Waits.RETRY: Ended.RETRY, Waits.BACKLOG: Ended.BACKLOG}
+_CLOSED = {Status.HANDLED: Ended.HANDLED, Status.DEAD: Ended.DEAD, Status.DISCARDED: Ended.DISCARDED}
+
+
+def ended_of(receipt: Receipt) -> Ended:
+    """What a receipt says that came of its event."""
+    if receipt.status is not Status.OPEN:
+        return _CLOSED[receipt.status]
+    return _OPEN.get(receipt.waits, Ended.PENDING) if receipt.waits else Ended.PENDING
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

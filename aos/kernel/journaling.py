@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aos.kernel import committing, layout
 from aos.kernel.effects import GRACE
 from aos.kernel.errors import Unavailable
-from aos.kernel.execution import HOOK_TIMEOUT, Run, TurnAborted
+from aos.kernel.execution import Run, TurnAborted
 from aos.kernel.head import Unfinished
 from aos.kernel.item import Item
 from aos.kernel.journal import Journal, Operation, Result
@@ -75,8 +75,8 @@ class JournalRows:
 
     def _span(self) -> int:
         """ms for which this run may take: nobody else goes on with its event before (P22)."""
-        handler = self.run.handler if self.run is not None else None
-        longest = int((handler.timeout if handler else HOOK_TIMEOUT) + GRACE) * SECOND
+        assert self.run is not None, "a journal is written for a run"
+        longest = int(self.run.handler.timeout + GRACE) * SECOND
         return max(self._cycle.kernel.limits.turn, longest + 10 * SECOND)
 
     async def _persist(self, turn: str, intent: Write, result: Write) -> None:
