@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from aos.kernel.address import Address
 from aos.kernel.agent import Agent, on
 from aos.kernel.context import Context
-from aos.kernel.errors import Retry
+from aos.kernel.errors import Reject, Retry
 from aos.kernel.event import new_event
 from aos.kernel.ports import Delivery, Parcel
 from aos.testing import Fault, FaultPoint, World, sweep
@@ -255,3 +255,42 @@ async def test_an_agent_can_not_time_an_internal_event(type: str) -> None:
         assert reasons(world, "alarm/a") == ["rejected"]
         await world.advance(HOUR)
         assert world.life("alarm/a") != "terminated"
+
+
+class Fickle(Agent[Rung], type="fickle"):
+    """Cancels its timer the first time, and thinks better of it when it is run again."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @on("fickle.set")
+    def set(self, ctx: Context[Rung]) -> None:
+        ctx.schedule("fickle.ring", key="k", after=timedelta(minutes=1))
+
+    @on("fickle.stop")
+    def stop(self, ctx: Context[Rung]) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            raise Reject("not any more")
+        ctx.cancel("k")
+
+    @on("fickle.ring")
+    def ring(self, ctx: Context[Rung]) -> None:
+        ctx.append("rung")
+
+
+async def test_a_firing_is_not_stale_by_a_cancellation_that_was_never_committed() -> None:
+    async with World(Fickle, fault=Fault(FaultPoint.COMMIT_LOST, 2)) as world:
+        await world.send("fickle/a", "fickle.set")
+        world.clock.move(timedelta(minutes=2))
+        await world.post(envelope("fickle/a", "fickle.stop", at=world))
+        process = world._processes[0]
+        (session,) = await process.connection.bus.accept(1)
+        deliveries = sorted(await session.receive(10), key=lambda delivery: b"fickle.stop" not in delivery.parcel.body)
+        assert len(deliveries) == 2, "the cancellation first, then the firing, in one batch"
+        await session.complete(await process.dispatcher.dispatch(Address.parse("fickle/a"), deliveries))
+        await session.release()
+        await world.run()
+        assert world.history("fickle/a") == ["rung"]
+        assert reasons(world, "fickle/a") == ["rejected"]
+        world.verify()
