@@ -20,7 +20,7 @@ from aos.kernel.address import Address
 from aos.kernel.agent import Agent
 from aos.kernel.clock import SystemClock, SystemEntropy
 from aos.kernel.dispatcher import Dispatcher, Kernel, value_of
-from aos.kernel.event import Event, encode_data, new_event
+from aos.kernel.event import Event, new_event
 from aos.kernel.gatekeeper import PermitAll
 from aos.kernel.item import Reply
 from aos.kernel.limits import Limits
@@ -113,12 +113,8 @@ class AgentOperatingSystem:
 
     async def initialize(self) -> None:
         """Arm the schedules that are declared in code. Safe to repeat: an armed one is left alone."""
-        for kind in self.registry.types.values():
-            for job in kind.crons:
-                agent = Address.of(kind.name, job.mark.key)
-                id = f"arm:{agent.log}:{job.name}:{schedules.generation(job)}"
-                event = Event(id=id, source="aos:schedules", type=schedules.ARM, body=encode_data({"name": job.name}))
-                await self.dispatcher.send(Message(to=agent, event=event, sent_at=self.clock.now()))
+        for message in schedules.arming(self.registry.types.values(), self.clock.now()):
+            await self.dispatcher.send(message)
 
     # ------------------------------------------------------------------------------------------------ talking to it
 
@@ -147,21 +143,19 @@ class AgentOperatingSystem:
 
     async def query(self, agent: Address | str, name: str, data: Any = None) -> Any:
         """Ask a question of committed state."""
-        return json.loads(await self.dispatcher.query(_address(agent), name, codec.jsonable(data)))
+        return json.loads(await self.dispatcher.query(Address.coerce(agent), name, codec.jsonable(data)))
 
     async def command(
         self, agent: Address | str, type: str, data: Any = None, *, by: Actor = OPERATOR, id: str | None = None
     ) -> Any:
         """A command of an operator (`aos.kernel.commands`): suspend, resume, terminate, redrive, …"""
-        if type not in commands.COMMANDS:
-            raise ValueError(f"{type!r} is not a command; there are: {', '.join(commands.COMMANDS)}")
-        event = Event(id=id or self._id(), source="aos:operator", type=type, body=encode_data(data or {}))
-        message = Message(to=_address(agent), event=event, actor=by, sent_at=self.clock.now())
+        now = self.clock.now()
+        message = commands.order(Address.coerce(agent), type, data, by=by, id=id or self._id(), now=now)
         return json.loads(value_of(await self.dispatcher.ask(message), message.to))
 
     def _message(self, agent: Address | str, type: str, data: Any, id: str | None) -> Message:
         event = new_event(id or self._id(), "local", type, codec.jsonable(data))
-        return external_message(self.registry, event, self.clock.now(), None, _address(agent))
+        return external_message(self.registry, event, self.clock.now(), None, Address.coerce(agent))
 
     def _id(self) -> str:
         return self.entropy.bytes(16).hex()
@@ -173,7 +167,3 @@ class AgentOperatingSystem:
         await embedded.open()
         self._stack.push_async_callback(embedded.close)
         return embedded.store, embedded.blobs, embedded.bus, embedded
-
-
-def _address(agent: Address | str) -> Address:
-    return Address.parse(agent) if isinstance(agent, str) else agent

@@ -48,6 +48,11 @@ class Address(NamedTuple):
             return cls.of(parts[1], parts[2], parts[0])
         raise InvalidAddress(f"address {text[:80]!r} is neither type/key nor tenant/type/key")
 
+    @classmethod
+    def coerce(cls, to: Address | str) -> Address:
+        """An address as it is, or the one that the text says."""
+        return cls.parse(to) if isinstance(to, str) else to
+
     @property
     def log(self) -> str:
         """`tenant/type/key`: the name of the agent's ledger and its session on the bus."""

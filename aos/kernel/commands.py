@@ -18,7 +18,7 @@ from aos.kernel.head import Life
 from aos.kernel.item import Item
 from aos.kernel.journal import Journal, Result
 from aos.kernel.ledger import Entry
-from aos.kernel.message import Message
+from aos.kernel.message import Actor, Message
 from aos.kernel.ports import Kind, Verb
 from aos.kernel.receipt import Receipt, Status, Waits
 from aos.kernel.registry import CronJob
@@ -59,6 +59,14 @@ class Refusal(Exception):
     def __init__(self, error: AosError) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def order(agent: Address, type: str, data: Any, *, by: Actor, id: str, now: int) -> Message:
+    """An operator's command as a message; ValueError for what is no command."""
+    if type not in COMMANDS:
+        raise ValueError(f"{type!r} is not a command; there are: {', '.join(COMMANDS)}")
+    event = Event(id=id, source="aos:operator", type=type, body=encode_data(data or {}))
+    return Message(to=agent, event=event, actor=by, sent_at=now)
 
 
 def drain(agent: Address, turn: Turn) -> Message:

@@ -150,7 +150,7 @@ class Context(Query[StateT]):
     ) -> Pending:
         """Send an event to an agent. Return the result from the handler to answer with that agent's reply, or declare
         `@after(type)` to handle it; a call without an answer fails at the deadline."""
-        return self._draft.send(_address(to), type, data, delay=_ms(after), deadline=_ms(deadline))
+        return self._draft.send(Address.coerce(to), type, data, delay=_ms(after), deadline=_ms(deadline))
 
     def publish(self, topic: str, type: str, data: Any = None) -> None:
         """Send an event to everybody who subscribed to the topic."""
@@ -210,10 +210,6 @@ class Context(Query[StateT]):
     def terminate(self) -> None:
         """End this agent when the turn commits. Its log is never used again."""
         self._draft.terminate = True
-
-
-def _address(to: Address | str) -> Address:
-    return Address.parse(to) if isinstance(to, str) else to
 
 
 def _ms(span: timedelta | None) -> int:

@@ -16,6 +16,7 @@ from aos.kernel.turn import Turn
 
 
 def write(turn: Turn, run: Run, done: Done, wait: Timer | None) -> None:
+    """Write all that the draft holds. `wait`: the wait that this event ended, whose asker a new call inherits."""
     draft, message = done.draft, run.message
     for note in draft.notes:
         turn.entries.append({"k": "note", "text": note[:4000]})

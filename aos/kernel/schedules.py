@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from aos.kernel.event import Event
+from aos.kernel.address import Address
+from aos.kernel.event import Event, encode_data
+from aos.kernel.message import Message
 from aos.kernel.ports import Calendar
 from aos.kernel.registry import AgentType, CronJob, cron_event
 
@@ -49,3 +52,15 @@ def next_due(calendar: Calendar, job: CronJob, due: int | None, now: int) -> int
 def missed(job: CronJob, due: int, now: int) -> bool:
     """The firing comes too late to be run."""
     return job.mark.catch_up == "none" and now - due > LATE
+
+
+def arming(kinds: Iterable[AgentType], now: int) -> list[Message]:
+    """The events that arm every schedule declared in code. Safe to repeat: an armed one is left alone."""
+    found: list[Message] = []
+    for kind in kinds:
+        for job in kind.crons:
+            agent = Address.of(kind.name, job.mark.key)
+            id = f"arm:{agent.log}:{job.name}:{generation(job)}"
+            event = Event(id=id, source="aos:schedules", type=ARM, body=encode_data({"name": job.name}))
+            found.append(Message(to=agent, event=event, sent_at=now))
+    return found

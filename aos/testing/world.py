@@ -22,7 +22,7 @@ from aos.kernel.agent import Agent
 from aos.kernel.deadletter import DeadLetter
 from aos.kernel.dispatcher import Dispatcher, Kernel, value_of
 from aos.kernel.errors import Unavailable
-from aos.kernel.event import Event, encode_data, new_event
+from aos.kernel.event import Event, new_event
 from aos.kernel.gatekeeper import PermitAll
 from aos.kernel.item import Reply
 from aos.kernel.ledger import unsalted
@@ -177,7 +177,7 @@ class World:
 
     async def event(self, event: Event, to: Address | str | None = None) -> str:
         """Send a whole event, routed by its type if it has no address."""
-        address = _address(to) if to is not None else None
+        address = Address.coerce(to) if to is not None else None
         message = external_message(self.registry, event, self.clock.now(), None, address)
         await self._put([message])
         await self.run()
@@ -213,17 +213,16 @@ class World:
         self, agent: Address | str, type: str, data: Any = None, *, by: Actor = OPERATOR, id: str | None = None
     ) -> Any:
         """An operator's command: `aos.suspend`, `aos.dead_letter.redrive`, … (`aos.kernel.commands`)."""
-        assert type in commands.COMMANDS, f"no command {type!r}"
-        event = Event(
-            id=id or self.entropy.bytes(8).hex(), source="aos:operator", type=type, body=encode_data(data or {})
-        )
-        answer = Answer(self, Message(to=_address(agent), event=event, actor=by, sent_at=self.clock.now()))
+        name, now = id or self.entropy.bytes(8).hex(), self.clock.now()
+        answer = Answer(self, commands.order(Address.coerce(agent), type, data, by=by, id=name, now=now))
         self._asked.append(answer)
         return await answer
 
     async def query(self, agent: Address | str, name: str, data: Any = None) -> Any:
         await self.run()
-        body = await self._surviving(lambda: self._next().dispatcher.query(_address(agent), name, codec.jsonable(data)))
+        body = await self._surviving(
+            lambda: self._next().dispatcher.query(Address.coerce(agent), name, codec.jsonable(data))
+        )
         return json.loads(body)
 
     async def crash(self) -> None:
@@ -241,24 +240,24 @@ class World:
 
     def state(self, agent: Address | str) -> Any:
         """The agent's committed state as plain data; None if there is no such agent."""
-        head = _now(self.partitions.load(_address(agent))).head
+        head = _now(self.partitions.load(Address.coerce(agent))).head
         return json.loads(head.state) if head is not None and head.state else None
 
     def life(self, agent: Address | str) -> str | None:
-        head = _now(self.partitions.load(_address(agent))).head
+        head = _now(self.partitions.load(Address.coerce(agent))).head
         return None if head is None else head.life.value
 
     def history(self, agent: Address | str) -> list[Any]:
-        rows = _now(self.partitions.rows(_address(agent), Kind.HISTORY, limit=100_000))
+        rows = _now(self.partitions.rows(Address.coerce(agent), Kind.HISTORY, limit=100_000))
         return [json.loads(unsalted(row.body)) for row in rows]
 
     def dead_letters(self, agent: Address | str) -> list[DeadLetter]:
-        return _now(self.partitions.dead_letters(_address(agent)))
+        return _now(self.partitions.dead_letters(Address.coerce(agent)))
 
     def receipt(self, agent: Address | str, key: str) -> Reply | None:
         dispatcher = Dispatcher(self._processes[0].dispatcher.kernel)
         dispatcher.partitions = self.partitions
-        return _now(dispatcher.receipt(_address(agent), key))
+        return _now(dispatcher.receipt(Address.coerce(agent), key))
 
     def entries(self, agent: Address | str, *kinds: str) -> list[dict[str, Any]]:
         """The ledger's entries, of the given kinds or all, in order."""
@@ -269,7 +268,7 @@ class World:
     def records(self, agent: Address | str) -> list[dict[str, Any]]:
         """The ledger's records, parsed."""
         found: list[dict[str, Any]] = []
-        while (record := _now(self.partitions.record(_address(agent), len(found)))) is not None:
+        while (record := _now(self.partitions.record(Address.coerce(agent), len(found)))) is not None:
             found.append(json.loads(record[0]))
         return found
 
@@ -306,19 +305,11 @@ class World:
 
     def _message(self, agent: Address | str, type: str, data: Any, id: str | None) -> Message:
         event = new_event(id or self.entropy.bytes(8).hex(), "test", type, codec.jsonable(data))
-        return external_message(self.registry, event, self.clock.now(), None, _address(agent))
+        return external_message(self.registry, event, self.clock.now(), None, Address.coerce(agent))
 
     async def _arm_schedules(self) -> None:
-        for kind in self.registry.types.values():
-            for job in kind.crons:
-                agent = Address.of(kind.name, job.mark.key)
-                event = Event(
-                    id=f"arm:{agent.log}:{job.name}:{schedules.generation(job)}",
-                    source="aos:schedules",
-                    type=schedules.ARM,
-                    body=encode_data({"name": job.name}),
-                )
-                await self._next().bus.send([Message(to=agent, event=event, sent_at=self.clock.now()).parcel()])
+        for message in schedules.arming(self.registry.types.values(), self.clock.now()):
+            await self._next().bus.send([message.parcel()])
 
     async def _put(self, messages: Sequence[Message]) -> None:
         async def put() -> None:
@@ -434,7 +425,3 @@ def _now(coroutine: Coroutine[Any, Any, T]) -> T:
         return stop.value
     coroutine.close()
     raise RuntimeError("this store waits; look at it with `await`")
-
-
-def _address(agent: Address | str) -> Address:
-    return Address.parse(agent) if isinstance(agent, str) else agent
